@@ -1,0 +1,196 @@
+//! What a coordinator asks of an agent, and the agent's answer (A7).
+
+use crate::{AttemptId, Epoch, GroupId, HostId, Millis, PlanId, ServiceName, SiteId, StepId, Term};
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// What makes a command the same command. The agent's ledger is keyed by it:
+/// a repeated one gets the recorded outcome.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CommandId {
+    /// The plan in the journal.
+    pub plan: PlanId,
+    /// The step within it.
+    pub step: StepId,
+    /// The try of that step.
+    pub attempt: AttemptId,
+    /// A step may concern several hosts and services; this tells them apart.
+    pub part: u32,
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}/{}", self.plan, self.step, self.part, self.attempt)
+    }
+}
+
+/// One thing to do, by name: never a shell string.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Which command this is.
+    pub id: CommandId,
+    /// The leader's term; an agent that has seen a higher one refuses.
+    pub term: Term,
+    /// Who is to do it.
+    pub host: HostId,
+    /// The group it is done for.
+    pub group: GroupId,
+    /// The epoch it is done under; an agent that has seen a higher one refuses.
+    pub epoch: Epoch,
+    /// How long it may take, counted from its receipt.
+    pub deadline: Millis,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Close the gate, stop every exclusive service of the group, give up the
+    /// lease, remember the epoch, report (A3).
+    Fence,
+    /// Take the epoch as one's own and hold a live lease for it.
+    Promote {
+        /// The site that becomes active.
+        site: SiteId,
+    },
+    /// Start one service and wait until it is healthy. An exclusive one needs a live lease.
+    StartService {
+        /// Its name in agent.toml.
+        service: ServiceName,
+    },
+    /// Wait until every started service is healthy and every feed of the group
+    /// has brought a fresh message since the promotion.
+    Verify,
+}
+
+impl Action {
+    /// The word used everywhere for this action.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Fence => "fence",
+            Self::Promote { .. } => "promote",
+            Self::StartService { .. } => "start-service",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// The agent's answer to one command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Who answers; the certificate must say the same.
+    pub host: HostId,
+    /// Which command.
+    pub id: CommandId,
+    /// The group.
+    pub group: GroupId,
+    /// The epoch it was done under.
+    pub epoch: Epoch,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It is done.
+    Done {
+        /// One line for a person.
+        detail: String,
+    },
+    /// The site is fenced: these services are confirmed stopped.
+    Fenced {
+        /// The exclusive services that their drivers saw stopped.
+        stopped: Vec<ServiceName>,
+        /// Whether a kernel gate is armed and closed.
+        gate_closed: bool,
+    },
+    /// The site serves.
+    Verified(VerifyEvidence),
+    /// It was tried and did not work.
+    Failed {
+        /// One line for a person, with the driver's own words.
+        detail: String,
+    },
+    /// The agent would not do it.
+    Refused(Refusal),
+}
+
+/// What `Verify` saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyEvidence {
+    /// Feeds that brought a fresh message since the promotion.
+    pub fresh_feeds: u32,
+    /// Messages that those feeds brought since the promotion.
+    pub messages: u64,
+    /// From the promotion to the first fresh message, where there is a feed.
+    pub first_message_after: Option<Millis>,
+}
+
+/// Why an agent would not do a command. Shown to the operator word for word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// A newer leader has spoken.
+    #[error("the command is of term {given}, this agent has seen term {seen}")]
+    StaleTerm {
+        /// The command's.
+        given: Term,
+        /// The highest seen.
+        seen: Term,
+    },
+    /// A newer activation is known.
+    #[error("the command is of epoch {given}, this agent has seen epoch {seen}")]
+    StaleEpoch {
+        /// The command's.
+        given: Epoch,
+        /// The highest seen.
+        seen: Epoch,
+    },
+    /// It came for another host.
+    #[error("the command is for host `{given}`, this is `{own}`")]
+    WrongHost {
+        /// The command's.
+        given: HostId,
+        /// This one.
+        own: HostId,
+    },
+    /// agent.toml does not name it.
+    #[error("agent.toml on this host does not allow {what}")]
+    NotAllowed {
+        /// What was asked for.
+        what: String,
+    },
+    /// No live lease for the command's epoch.
+    #[error("this host holds no live lease for epoch {epoch}")]
+    NoLease {
+        /// The command's epoch.
+        epoch: Epoch,
+    },
+    /// Its deadline had passed.
+    #[error("the deadline passed before the command could begin")]
+    TooLate,
+    /// The agent knows no such action: the coordinator is newer.
+    #[error("this agent does not know the action asked for; upgrade it")]
+    UnknownAction,
+}
+
+/// What a coordinator tells an agent about one of its groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupAssignment {
+    /// The group.
+    pub group: GroupId,
+    /// The site this host belongs to.
+    pub site: SiteId,
+    /// The site that is active, once one is.
+    pub active: Option<SiteId>,
+    /// The committed epoch.
+    pub epoch: Epoch,
+    /// The lease's length T: heartbeat and renewal intervals derive from it.
+    pub lease: Millis,
+}

@@ -1,0 +1,206 @@
+//! Heartbeats, readings and assignments.
+
+use super::{WireError, bounded, named, text};
+use crate::v1;
+use model::{
+    Epoch, GateState, GroupAssignment, GroupId, GroupStanding, Heartbeat, HostId, Millis,
+    ProbeKind, ProbeName, Reading, ServiceName, ServiceState, ServiceStatus, SiteId, Term, Verdict,
+};
+
+impl From<Heartbeat> for v1::Heartbeat {
+    fn from(h: Heartbeat) -> Self {
+        Self {
+            host: h.host.into(),
+            boot: h.boot,
+            sequence: h.sequence,
+            term: h.term.0,
+            groups: h.groups.into_iter().map(Into::into).collect(),
+            services: h.services.into_iter().map(Into::into).collect(),
+            readings: h.readings.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Heartbeat> for Heartbeat {
+    type Error = WireError;
+    fn try_from(h: v1::Heartbeat) -> Result<Self, WireError> {
+        let groups = bounded("Heartbeat", "groups", h.groups)?;
+        let services = bounded("Heartbeat", "services", h.services)?;
+        let readings = bounded("Heartbeat", "readings", h.readings)?;
+        Ok(Self {
+            host: named("Heartbeat", HostId::new(h.host))?,
+            boot: h.boot,
+            sequence: h.sequence,
+            term: Term(h.term),
+            groups: groups.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            services: services.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            readings: readings.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<GroupStanding> for v1::GroupStanding {
+    fn from(g: GroupStanding) -> Self {
+        let gate = match g.gate {
+            GateState::Absent => v1::GateState::Absent,
+            GateState::Closed => v1::GateState::Closed,
+            GateState::Open => v1::GateState::Open,
+        };
+        Self {
+            group: g.group.into(),
+            epoch: g.epoch.0,
+            lease_left_ms: g.lease_left.map(|left| left.0),
+            gate: gate.into(),
+        }
+    }
+}
+
+impl TryFrom<v1::GroupStanding> for GroupStanding {
+    type Error = WireError;
+    fn try_from(g: v1::GroupStanding) -> Result<Self, WireError> {
+        Ok(Self {
+            group: named("GroupStanding", GroupId::new(g.group))?,
+            epoch: Epoch(g.epoch),
+            lease_left: g.lease_left_ms.map(Millis),
+            gate: match v1::GateState::try_from(g.gate) {
+                Ok(v1::GateState::Absent) => GateState::Absent,
+                Ok(v1::GateState::Closed) => GateState::Closed,
+                Ok(v1::GateState::Open) => GateState::Open,
+                Ok(v1::GateState::Unspecified) | Err(_) => {
+                    return Err(unknown("GroupStanding", "gate", g.gate));
+                }
+            },
+        })
+    }
+}
+
+impl From<ServiceStatus> for v1::ServiceStatus {
+    fn from(s: ServiceStatus) -> Self {
+        let state = match s.state {
+            ServiceState::Stopped => v1::ServiceState::Stopped,
+            ServiceState::Starting => v1::ServiceState::Starting,
+            ServiceState::Running => v1::ServiceState::Running,
+            ServiceState::Unhealthy => v1::ServiceState::Unhealthy,
+            ServiceState::Failed => v1::ServiceState::Failed,
+            ServiceState::Unknown => v1::ServiceState::Unknown,
+        };
+        Self {
+            service: s.service.into(),
+            group: s.group.into(),
+            exclusive: s.exclusive,
+            state: state.into(),
+            detail: s.detail,
+        }
+    }
+}
+
+impl TryFrom<v1::ServiceStatus> for ServiceStatus {
+    type Error = WireError;
+    fn try_from(s: v1::ServiceStatus) -> Result<Self, WireError> {
+        Ok(Self {
+            service: named("ServiceStatus", ServiceName::new(s.service))?,
+            group: named("ServiceStatus", GroupId::new(s.group))?,
+            exclusive: s.exclusive,
+            state: match v1::ServiceState::try_from(s.state) {
+                Ok(v1::ServiceState::Stopped) => ServiceState::Stopped,
+                Ok(v1::ServiceState::Starting) => ServiceState::Starting,
+                Ok(v1::ServiceState::Running) => ServiceState::Running,
+                Ok(v1::ServiceState::Unhealthy) => ServiceState::Unhealthy,
+                Ok(v1::ServiceState::Failed) => ServiceState::Failed,
+                Ok(v1::ServiceState::Unknown) => ServiceState::Unknown,
+                Ok(v1::ServiceState::Unspecified) | Err(_) => {
+                    return Err(unknown("ServiceStatus", "state", s.state));
+                }
+            },
+            detail: text(s.detail),
+        })
+    }
+}
+
+impl From<Reading> for v1::Reading {
+    fn from(r: Reading) -> Self {
+        let kind = match r.kind {
+            ProbeKind::Container => v1::ProbeKind::Container,
+            ProbeKind::Disk => v1::ProbeKind::Disk,
+            ProbeKind::Host => v1::ProbeKind::Host,
+            ProbeKind::Zeromq => v1::ProbeKind::Zeromq,
+        };
+        let verdict = match r.verdict {
+            Verdict::Ok => v1::Verdict::Ok,
+            Verdict::Unknown => v1::Verdict::Unknown,
+            Verdict::Warn => v1::Verdict::Warn,
+            Verdict::Critical => v1::Verdict::Critical,
+        };
+        Self {
+            probe: r.probe.into(),
+            kind: kind.into(),
+            verdict: verdict.into(),
+            summary: r.summary,
+            measures: r.measures.into_iter().collect(),
+            age_ms: r.age.0,
+        }
+    }
+}
+
+impl TryFrom<v1::Reading> for Reading {
+    type Error = WireError;
+    fn try_from(r: v1::Reading) -> Result<Self, WireError> {
+        Ok(Self {
+            probe: named("Reading", ProbeName::new(r.probe))?,
+            kind: match v1::ProbeKind::try_from(r.kind) {
+                Ok(v1::ProbeKind::Container) => ProbeKind::Container,
+                Ok(v1::ProbeKind::Disk) => ProbeKind::Disk,
+                Ok(v1::ProbeKind::Host) => ProbeKind::Host,
+                Ok(v1::ProbeKind::Zeromq) => ProbeKind::Zeromq,
+                Ok(v1::ProbeKind::Unspecified) | Err(_) => {
+                    return Err(unknown("Reading", "kind", r.kind));
+                }
+            },
+            verdict: match v1::Verdict::try_from(r.verdict) {
+                Ok(v1::Verdict::Ok) => Verdict::Ok,
+                Ok(v1::Verdict::Unknown) => Verdict::Unknown,
+                Ok(v1::Verdict::Warn) => Verdict::Warn,
+                Ok(v1::Verdict::Critical) => Verdict::Critical,
+                Ok(v1::Verdict::Unspecified) | Err(_) => {
+                    return Err(unknown("Reading", "verdict", r.verdict));
+                }
+            },
+            summary: text(r.summary),
+            measures: r.measures.into_iter().take(super::LIST_MAX).collect(),
+            age: Millis(r.age_ms),
+        })
+    }
+}
+
+impl From<GroupAssignment> for v1::GroupAssignment {
+    fn from(a: GroupAssignment) -> Self {
+        Self {
+            group: a.group.into(),
+            site: a.site.into(),
+            active_site: a.active.map(Into::into).unwrap_or_default(),
+            epoch: a.epoch.0,
+            lease_ms: a.lease.0,
+        }
+    }
+}
+
+impl TryFrom<v1::GroupAssignment> for GroupAssignment {
+    type Error = WireError;
+    fn try_from(a: v1::GroupAssignment) -> Result<Self, WireError> {
+        let active = match a.active_site.as_str() {
+            "" => None,
+            _ => Some(named("GroupAssignment", SiteId::new(a.active_site))?),
+        };
+        Ok(Self {
+            group: named("GroupAssignment", GroupId::new(a.group))?,
+            site: named("GroupAssignment", SiteId::new(a.site))?,
+            active,
+            epoch: Epoch(a.epoch),
+            lease: Millis(a.lease_ms),
+        })
+    }
+}
+
+fn unknown(message: &'static str, field: &'static str, value: i32) -> WireError {
+    WireError::Unknown { message, field, value }
+}
