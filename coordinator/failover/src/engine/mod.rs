@@ -1,0 +1,387 @@
+//! The engine: an event in, effects out. This file only says what each event
+//! leads to; the work is in the modules it calls.
+
+mod appends;
+mod deliveries;
+mod queries;
+
+use crate::{
+    alarm,
+    decision::{Decision, decide},
+    effect::{Effect, Round},
+    event::{Event, Now},
+    incident::Cause,
+    lease::{self, Renewals},
+    plan,
+    record::{PlanDraft, Position, Record},
+    request::{Refused, Request},
+    runner::{Move, Runner, Scene},
+    sight::{Sight, Standpoint},
+    state::{Applied, Group, State},
+    view::View,
+};
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
+use appends::{Appends, Purpose};
+use deliveries::Deliveries;
+use model::{GroupId, HostId, LeaseRefusal, Millis, Mono, Term};
+
+/// A tick that comes later than this after the one before is a stall of our
+/// own: what we could not hear meanwhile counts against nobody (C5).
+const STALL: Millis = Millis(200);
+/// Ticks are never further apart than this.
+const TICK_MAX: Millis = Millis(50);
+/// Nor closer: below this a tick costs more than it brings.
+const TICK_MIN: Millis = Millis(10);
+/// A host that no group names is forgotten after this long in silence.
+const STRANGER_KEPT: Millis = Millis(3_600_000);
+
+/// What the engine must know of its coordinator's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether a DNS hook is configured.
+    pub dns_hook: bool,
+    /// The notification channels' names.
+    pub channels: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leading {
+    term: Term,
+    elected: Mono,
+}
+
+/// One coordinator's decision-maker.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    state: State,
+    view: View,
+    term: Term,
+    leading: Option<Leading>,
+    renewals: Renewals,
+    runner: Runner,
+    appends: Appends,
+    deliveries: Deliveries,
+    settled: BTreeMap<GroupId, Mono>,
+    born: Mono,
+    last_tick: Mono,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet; it begins to watch at `now`.
+    #[must_use]
+    pub fn new(settings: Settings, now: Now) -> Self {
+        Self {
+            settings,
+            state: State::default(),
+            view: View::default(),
+            term: Term(0),
+            leading: None,
+            renewals: Renewals::default(),
+            runner: Runner::default(),
+            appends: Appends::default(),
+            deliveries: Deliveries::default(),
+            settled: BTreeMap::new(),
+            born: now.mono,
+            last_tick: now.mono,
+        }
+    }
+
+    /// How often the driver should tick: half the shortest heartbeat, 10 to 50 ms.
+    #[must_use]
+    pub fn tick_every(&self) -> Millis {
+        let shortest = self.state.groups.values().map(|g| g.spec.timing().heartbeat).min();
+        let half = shortest.map_or(TICK_MAX, |heartbeat| Millis(heartbeat.0 / 2));
+        half.clamp(TICK_MIN, TICK_MAX)
+    }
+
+    /// Handles one event.
+    pub fn step(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Tick => self.tick(now, &mut out),
+            Event::Elected { term } => self.elected(term, now, &mut out),
+            Event::Deposed { term } => self.deposed(term, &mut out),
+            Event::Committed { position, record } => {
+                self.committed(position, &record, now, &mut out)
+            }
+            Event::Restored { state } => {
+                self.state = *state;
+                out.push(Effect::TrustChanged);
+            }
+            Event::Appended { ticket, result } => self.appended(ticket, result, &mut out),
+            Event::RoundEnded { round, confirmed } => {
+                self.round_ended(round, confirmed, now, &mut out)
+            }
+            Event::Heartbeat(heartbeat) => {
+                let host = heartbeat.host.clone();
+                if self.view.observe(*heartbeat, now.mono) && self.leading.is_some() {
+                    let alarms = alarm::inspect(&self.state, &self.view, &host);
+                    out.extend(alarms.into_iter().map(Effect::Raise));
+                }
+                return out;
+            }
+            Event::SessionOpened { host } => self.assign(&host, &mut out),
+            Event::Renewal { asker, request } => {
+                self.renewal(asker, request, &mut out);
+                return out;
+            }
+            Event::Report(report) => self.runner.report(&self.state, &report),
+            Event::HookEnded { plan, step, attempt, result } => {
+                self.runner.hook_ended(plan, step, attempt, result);
+            }
+            Event::DeliveryEnded { notification, channel, attempt, result } => {
+                self.deliveries.ended(notification, channel, attempt, result);
+            }
+            Event::Request { id, request } => self.request(id, *request, now, &mut out),
+        }
+        self.advance(now, &mut out);
+        out
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let gap = now.mono.since(self.last_tick);
+        self.last_tick = now.mono;
+        if gap > STALL {
+            self.view.forgive(gap);
+        }
+        let named: BTreeSet<&HostId> = self.state.named_hosts().collect();
+        self.view.prune(&named, now.mono, STRANGER_KEPT);
+        if let Some(leading) = self.leading {
+            out.extend(self.renewals.begin(leading.term));
+        }
+    }
+
+    fn elected(&mut self, term: Term, now: Now, out: &mut Vec<Effect>) {
+        self.term = self.term.max(term);
+        self.leading = Some(Leading { term, elected: now.mono });
+        self.renewals.reset();
+        self.runner.reset();
+        self.deliveries.reset();
+        self.appends.reset(out);
+        self.assign_all(out);
+    }
+
+    fn deposed(&mut self, term: Term, out: &mut Vec<Effect>) {
+        self.term = self.term.max(term);
+        if self.leading.take().is_some() {
+            self.renewals.reset();
+            self.runner.reset();
+            self.deliveries.reset();
+            self.appends.reset(out);
+        }
+    }
+
+    fn committed(&mut self, position: Position, record: &Record, now: Now, out: &mut Vec<Effect>) {
+        let applied = self.state.apply(position, record);
+        if applied == Applied::Done {
+            self.consequences(position, record, now, out);
+        }
+        if self.leading.is_some() {
+            self.appends.committed(position, applied, out);
+        }
+    }
+
+    /// What else changes when a record was taken in.
+    fn consequences(
+        &mut self,
+        position: Position,
+        record: &Record,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        match record {
+            Record::GroupApplied { .. } | Record::Activated { .. } => self.assign_all(out),
+            Record::PlanClosed { plan, .. } => {
+                self.runner.forget(*plan);
+                if let Some(closed) = self.state.plans.get(plan) {
+                    self.settled.insert(closed.group.clone(), now.mono);
+                }
+            }
+            Record::DeliveryStarted { notification, channel, attempt, .. } => {
+                if let Some(leading) = self.leading.filter(|l| l.term == position.term) {
+                    let found = self.state.outbox.get(notification);
+                    out.extend(
+                        found.map(|n| self.deliveries.send(leading.term, n, channel, *attempt)),
+                    );
+                }
+            }
+            Record::CertificateRevoked { .. } => out.push(Effect::TrustChanged),
+            Record::AutomationHeld { .. }
+            | Record::AutomationResumed { .. }
+            | Record::PlanOpened { .. }
+            | Record::StepStarted { .. }
+            | Record::StepFinished { .. }
+            | Record::Fenced { .. }
+            | Record::DeliveryFinished { .. }
+            | Record::TokenCreated { .. }
+            | Record::TokenRedeemed { .. }
+            | Record::CertificateNoted { .. } => {}
+        }
+    }
+
+    fn renewal(
+        &mut self,
+        asker: crate::Asker,
+        request: model::LeaseRequest,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(leading) = self.leading else {
+            out.push(lease::refuse(asker, &request, self.term, LeaseRefusal::NotLeader));
+            return;
+        };
+        let at_once = self.renewals.idle();
+        out.extend(self.renewals.ask(asker, request, leading.term));
+        if at_once {
+            out.extend(self.renewals.begin(leading.term));
+        }
+    }
+
+    fn round_ended(&mut self, round: Round, confirmed: bool, now: Now, out: &mut Vec<Effect>) {
+        if let Some(leading) = self.leading {
+            let clock = (leading.term, now.mono);
+            out.extend(self.renewals.end(round, confirmed, &self.state, clock));
+            out.extend(self.renewals.begin(leading.term));
+        }
+    }
+
+    fn assign(&self, host: &HostId, out: &mut Vec<Effect>) {
+        if let Some(leading) = self.leading {
+            let groups = self.state.assignments(host);
+            out.push(Effect::Assign { host: host.clone(), term: leading.term, groups });
+        }
+    }
+
+    fn assign_all(&self, out: &mut Vec<Effect>) {
+        let hosts: BTreeSet<&HostId> = self.state.named_hosts().collect();
+        hosts.into_iter().for_each(|host| self.assign(host, out));
+    }
+
+    fn request(&mut self, id: crate::RequestId, request: Request, now: Now, out: &mut Vec<Effect>) {
+        let record = match (self.leading, request) {
+            (None, _) => Err(Refused::NotLeader),
+            (Some(_), Request::Write(record)) => Ok(*record),
+            (Some(_), Request::Plan(asked)) => {
+                let again =
+                    |p: &&plan::Plan| !asked.request.is_empty() && p.request == asked.request;
+                if let Some(known) = self.state.plans.values().find(again) {
+                    let result = Ok(Applied::PlanOpened(known.id));
+                    out.push(Effect::Reply { id, result });
+                    return;
+                }
+                match self.state.groups.get(&asked.group) {
+                    None => Err(self.no_such_group(&asked.group)),
+                    Some(group) => {
+                        asked.open(group, &self.sight(group, now), self.settings.dns_hook)
+                    }
+                }
+            }
+        };
+        let proposed = record.and_then(|record| self.propose(Purpose::Request(id), record, out));
+        if let Err(refused) = proposed {
+            out.push(Effect::Reply { id, result: Err(refused) });
+        }
+    }
+
+    fn propose(
+        &mut self,
+        purpose: Purpose,
+        record: Record,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let leading = self.leading.ok_or(Refused::NotLeader)?;
+        let effect = self.appends.propose(purpose, record, leading.term)?;
+        out.push(effect);
+        Ok(())
+    }
+
+    fn appended(
+        &mut self,
+        ticket: crate::Ticket,
+        result: Result<Position, crate::AppendFailure>,
+        out: &mut Vec<Effect>,
+    ) {
+        self.appends.answered(ticket, result, self.state.position, out);
+    }
+
+    /// What the leader does of its own accord: one record a group at a time.
+    fn advance(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some(leading) = self.leading else { return };
+        let idle: Vec<GroupId> =
+            self.state.groups.keys().filter(|group| !self.appends.busy(group)).cloned().collect();
+        for name in idle {
+            let record = match self.state.running_plan(&name) {
+                Some(plan) => {
+                    let scene = Scene {
+                        state: &self.state,
+                        view: &self.view,
+                        renewals: &self.renewals,
+                        term: leading.term,
+                        elected: leading.elected,
+                        now,
+                    };
+                    match self.runner.advance(&scene, plan) {
+                        Move::Commit(record) => Some(*record),
+                        Move::Act(effects) => {
+                            out.extend(effects);
+                            None
+                        }
+                    }
+                }
+                None => self.state.groups.get(&name).and_then(|group| self.opening(group, now)),
+            };
+            if let Some(record) = record {
+                // A full queue is tried again at the next tick.
+                let _full = self.propose(Purpose::Group(name), record, out);
+            }
+        }
+        self.pump_outbox(now, out);
+    }
+
+    /// The record of an automatic decision, when there is one to make.
+    fn opening(&self, group: &Group, now: Now) -> Option<Record> {
+        let sight = self.sight(group, now);
+        let Decision::Open(opening) = decide(&sight) else { return None };
+        let spec = &group.spec;
+        let steps = plan::steps(
+            spec,
+            opening.kind,
+            opening.from.as_ref(),
+            &opening.to,
+            self.settings.dns_hook,
+        );
+        let suspicion = match opening.cause {
+            Cause::HostLost { .. } => sight.timing.suspicion,
+            Cause::ServiceFailed { .. } | Cause::FirstStart | Cause::Operator { .. } => {
+                Millis::ZERO
+            }
+        };
+        let last_good = now.wall - opening.lost_for;
+        let draft = PlanDraft {
+            group: spec.name.clone(),
+            kind: opening.kind,
+            from: opening.from,
+            to: opening.to,
+            by: None,
+            request: String::new(),
+            reason: String::new(),
+            proof_needed: spec.automatic_failover_needs,
+            epoch_before: group.epoch,
+            steps,
+            last_good,
+            suspected_at: last_good + suspicion,
+        };
+        Some(Record::PlanOpened {
+            draft: Box::new(draft),
+            cause: opening.cause,
+            evidence: Box::new(sight),
+            at: now.wall,
+        })
+    }
+
+    fn sight(&self, group: &Group, now: Now) -> Sight {
+        let settled = self.settled.get(&group.spec.name).copied().unwrap_or(self.born);
+        let from = Standpoint { mono: now.mono, wall: now.wall, since: self.born, settled };
+        Sight::take(&self.state, group, &self.view, from)
+    }
+}

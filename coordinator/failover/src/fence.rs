@@ -1,0 +1,224 @@
+//! The proof that an old site can do no harm (C3, C4), and its levels.
+//!
+//! A [`FenceProof`] is made only here: from acknowledgements, from lapsed
+//! leases, or from the fact that no site was ever active. The record that
+//! activates a site takes one by value, so code that skips fencing does not compile.
+
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use core::fmt;
+use model::{Epoch, GateState, GroupId, HostId, Mono};
+use serde::{Deserialize, Serialize};
+
+/// Why we believe that the old site is fenced; a higher level says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum ProofLevel {
+    /// 1: the lease lapsed (C4).
+    Lapsed,
+    /// 2: the lease lapsed, and the kernel gate was armed when last heard.
+    LapsedBehindGate,
+    /// 3: the old site acknowledged that its services are stopped and its gate, where it has one, is closed.
+    Acknowledged,
+    /// 4: the provider confirmed power-off or detachment.
+    Provider,
+    /// 5: the venue confirmed.
+    Venue,
+}
+
+impl ProofLevel {
+    const ALL: [Self; 5] =
+        [Self::Lapsed, Self::LapsedBehindGate, Self::Acknowledged, Self::Provider, Self::Venue];
+
+    /// The level's number, 1 to 5.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Lapsed => 1,
+            Self::LapsedBehindGate => 2,
+            Self::Acknowledged => 3,
+            Self::Provider => 4,
+            Self::Venue => 5,
+        }
+    }
+
+    /// The level in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Lapsed => "the lease lapsed",
+            Self::LapsedBehindGate => "the lease lapsed behind an armed gate",
+            Self::Acknowledged => "the old site acknowledged",
+            Self::Provider => "the provider confirmed",
+            Self::Venue => "the venue confirmed",
+        }
+    }
+}
+
+impl TryFrom<u8> for ProofLevel {
+    type Error = String;
+    fn try_from(number: u8) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|level| level.number() == number)
+            .ok_or_else(|| format!("a proof level is 1 to 5, not {number}"))
+    }
+}
+
+impl From<ProofLevel> for u8 {
+    fn from(level: ProofLevel) -> Self {
+        level.number()
+    }
+}
+
+impl fmt::Display for ProofLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.number(), self.words())
+    }
+}
+
+/// Why one host is believed harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProofHow {
+    /// Its lease cannot live any more.
+    Lapsed {
+        /// Whether its kernel gate was armed when it was last heard.
+        gate_armed: bool,
+    },
+    /// It reported its exclusive services stopped.
+    Acknowledged {
+        /// Whether it also reported a closed kernel gate.
+        gate_closed: bool,
+    },
+}
+
+impl ProofHow {
+    fn level(self) -> ProofLevel {
+        match self {
+            Self::Lapsed { gate_armed: false } => ProofLevel::Lapsed,
+            Self::Lapsed { gate_armed: true } => ProofLevel::LapsedBehindGate,
+            Self::Acknowledged { .. } => ProofLevel::Acknowledged,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Lapsed { gate_armed: false } => "its lease lapsed",
+            Self::Lapsed { gate_armed: true } => "its lease lapsed behind an armed gate",
+            Self::Acknowledged { gate_closed: false } => "it acknowledged, services stopped",
+            Self::Acknowledged { gate_closed: true } => {
+                "it acknowledged, gate closed and services stopped"
+            }
+        }
+    }
+}
+
+/// One host's part of a proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProof {
+    /// The host.
+    pub host: HostId,
+    /// Why it is believed harmless.
+    pub how: ProofHow,
+}
+
+/// The proof that no host of a group can act under `epoch` or a lower one.
+#[derive(Debug, PartialEq, Eq, Clone, Serialize, Deserialize)]
+pub struct FenceProof {
+    group: GroupId,
+    epoch: Epoch,
+    hosts: Vec<HostProof>,
+}
+
+impl FenceProof {
+    /// No site of this group was ever active: there is nothing to fence.
+    /// `None` when one was.
+    #[must_use]
+    pub fn never_active(group: &crate::state::Group) -> Option<Self> {
+        let never = group.epoch == Epoch(0) && group.active.is_none();
+        never.then(|| Self { group: group.spec.name.clone(), epoch: Epoch(0), hosts: Vec::new() })
+    }
+
+    /// The group.
+    #[must_use]
+    pub const fn group(&self) -> &GroupId {
+        &self.group
+    }
+
+    /// The epoch that is fenced.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Host by host; empty when no site was ever active.
+    #[must_use]
+    pub fn hosts(&self) -> &[HostProof] {
+        &self.hosts
+    }
+
+    /// The weakest host's level; with nothing to fence, the highest.
+    #[must_use]
+    pub fn level(&self) -> ProofLevel {
+        self.hosts.iter().map(|host| host.how.level()).min().unwrap_or(ProofLevel::Venue)
+    }
+
+    /// The proof in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        if self.hosts.is_empty() {
+            return "no site was active before".into();
+        }
+        let each: Vec<String> =
+            self.hosts.iter().map(|h| format!("{}: {}", h.host, h.how.words())).collect();
+        each.join("; ")
+    }
+}
+
+/// What is known of one host while the old site is being fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostFence {
+    /// The acknowledgement, when it has come: whether the gate is closed.
+    pub(crate) acknowledged: Option<bool>,
+    /// When its lease has certainly lapsed (C4).
+    pub(crate) lapses_at: Mono,
+    /// Whether its kernel gate was armed when it was last heard.
+    pub(crate) gate_armed: bool,
+    /// Whether it is heard, so that its acknowledgement is worth waiting for.
+    pub(crate) in_contact: bool,
+}
+
+/// Concludes the fencing of `epoch`, or not yet.
+///
+/// An acknowledgement counts at once. A lapse counts from `lapses_at` on; for a
+/// host that is still heard it is believed only after `patience`, because the
+/// acknowledgement that will come says more.
+pub(crate) fn conclude(
+    group: &GroupId,
+    epoch: Epoch,
+    hosts: &BTreeMap<HostId, HostFence>,
+    needed: ProofLevel,
+    now: Mono,
+    patience: Mono,
+) -> Option<FenceProof> {
+    let mut proofs = Vec::with_capacity(hosts.len());
+    for (host, fence) in hosts {
+        let lapsed = now >= fence.lapses_at && (!fence.in_contact || now >= patience);
+        let how = match fence.acknowledged {
+            Some(gate_closed) => ProofHow::Acknowledged { gate_closed },
+            None if lapsed => ProofHow::Lapsed { gate_armed: fence.gate_armed },
+            None => return None,
+        };
+        proofs.push(HostProof { host: host.clone(), how });
+    }
+    let proof = FenceProof { group: group.clone(), epoch, hosts: proofs };
+    (!proof.hosts.is_empty() && proof.level() >= needed).then_some(proof)
+}
+
+/// Whether a gate in this state is armed.
+pub(crate) const fn armed(gate: GateState) -> bool {
+    match gate {
+        GateState::Absent => false,
+        GateState::Closed | GateState::Open => true,
+    }
+}

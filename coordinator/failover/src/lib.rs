@@ -1,0 +1,57 @@
+//! The pure core: decides when a group moves from one site to another, and
+//! carries the move through. Events in, effects out.
+//!
+//! Nothing here reads a clock, opens a socket, starts a thread or draws a
+//! random number: time comes with every event, numbers come from the journal.
+//! What an effect does in the world is the coordinator's driver's business.
+//!
+//! The way through: an [`Event`] enters [`Engine::step`]; heartbeats change the
+//! *view* (opinion, never journaled), committed records change the [`State`]
+//! (fact); `decision` looks at a [`Sight`] made of both and holds or opens a
+//! plan; `runner` moves an open plan one step on. Only [`Effect::Append`],
+//! [`Effect::ConfirmQuorum`] and lease replies leave before a commit (C1).
+#![no_std]
+
+extern crate alloc;
+
+mod alarm;
+mod decision;
+mod doctor;
+mod effect;
+mod engine;
+mod event;
+mod explain;
+mod fence;
+mod incident;
+mod lease;
+mod outbox;
+mod plan;
+mod policy;
+mod record;
+mod report;
+mod request;
+mod runner;
+mod sight;
+mod state;
+mod suspicion;
+mod view;
+
+pub use alarm::Alarm;
+pub use decision::{Decision, Opening, Reason, decide};
+pub use doctor::{Check, CheckResult, examine};
+pub use effect::{Delivery, DnsOrder, Effect, Round, Ticket};
+pub use engine::{Engine, Settings};
+pub use event::{AppendFailure, Asker, DeliveryResult, Event, HookResult, Now, RequestId};
+pub use explain::{Explanation, explain_incident, explain_now};
+pub use fence::{FenceProof, HostProof, ProofHow, ProofLevel};
+pub use incident::{Cause, Incident, IncidentState, TimelineEntry};
+pub use outbox::{ChannelDelivery, ChannelState, Notification};
+pub use plan::{Plan, PlanKind, PlanState, Step, StepKind, StepState};
+pub use policy::{Bound, GroupSpec, OnServiceFailed, ServiceSpec, SiteSpec, SpecFault, Timing};
+pub use record::{PlanDraft, Position, Record, StepResult};
+pub use report::{Phases, Report};
+pub use request::{PlanPreview, PlanRequest, Refused, Request};
+pub use sight::{HostSight, ServiceFault, Sight, SiteSight};
+pub use state::{Applied, Certificate, Group, Hold, State, Token};
+pub use suspicion::Standing;
+pub use view::{HostView, View};

@@ -1,0 +1,206 @@
+//! What operators and the enrolment service may ask, and the safety rules that
+//! may refuse it. A refusal is data and is shown word for word.
+
+use crate::{
+    decision::could_serve,
+    fence::ProofLevel,
+    incident::Cause,
+    plan::{self, PlanKind, Step},
+    policy::Timing,
+    record::{PlanDraft, Record},
+    sight::Sight,
+    state::Group,
+    suspicion::Standing,
+};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use model::{GroupId, Millis, SiteId};
+
+/// A change that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Move a group.
+    Plan(PlanRequest),
+    /// Write this record; applying it says whether it fitted.
+    Write(Box<Record>),
+}
+
+/// A move that an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// The group.
+    pub group: GroupId,
+    /// Failover, switchover or failback.
+    pub kind: PlanKind,
+    /// The target; `None` for the group's primary (failback).
+    pub to: Option<SiteId>,
+    /// A weaker proof that the operator accepts.
+    pub accept_proof: Option<ProofLevel>,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// The request's own id: the same one twice is done once.
+    pub request: String,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nobody leads here.
+    #[error("this coordinator does not lead")]
+    NotLeader,
+    /// The journal could not be written in time; it may yet be.
+    #[error(
+        "the journal did not confirm in time: {0}; look with coordctl status before you repeat it"
+    )]
+    Unknown(String),
+    /// It names something that is not there.
+    #[error("{0}")]
+    NoSuch(String),
+    /// A safety rule stands against it.
+    #[error("{}", .0.join("; "))]
+    Rule(Vec<String>),
+    /// Too much is waiting.
+    #[error("too many requests are waiting; try again")]
+    Busy,
+}
+
+/// A plan as it would be: what `--dry-run` shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanPreview {
+    /// The plan.
+    pub draft: PlanDraft,
+    /// The proof that fencing would reach as things stand.
+    pub reachable: ProofLevel,
+    /// The proof that it must reach.
+    pub needed: ProofLevel,
+    /// The rules that stand against it, in words.
+    pub refusals: Vec<String>,
+    /// The bounds that hold.
+    pub timing: Timing,
+}
+
+impl PlanRequest {
+    /// Works out the plan and what stands against it, without changing anything.
+    ///
+    /// # Errors
+    /// [`Refused::NoSuch`] when the target is no site of the group.
+    pub(crate) fn preview(
+        &self,
+        group: &Group,
+        sight: &Sight,
+        dns_hook: bool,
+    ) -> Result<PlanPreview, Refused> {
+        let spec = &group.spec;
+        let to = self.to.clone().unwrap_or_else(|| spec.primary.clone());
+        let target = sight.site(&to).ok_or_else(|| {
+            let names: Vec<&str> = spec.sites.iter().map(|site| site.name.as_str()).collect();
+            Refused::NoSuch(format!(
+                "{} has no site `{to}`; its sites: {}",
+                spec.name,
+                names.join(", ")
+            ))
+        })?;
+        let from = group.active.as_ref().and_then(|name| sight.site(name));
+        let reachable = from.map_or(ProofLevel::Venue, |site| sight.reachable_proof(site));
+        let needed = self.accept_proof.unwrap_or(spec.automatic_failover_needs);
+        let mut refusals = Vec::new();
+        if let Some(plan) = sight.plan {
+            refusals.push(format!(
+                "plan {plan} is under way; watch it with: coordctl plan show {plan}"
+            ));
+        }
+        if group.active.as_ref() == Some(&to) {
+            refusals.push(format!("site {to} is already the active one"));
+        }
+        if let Err(why) = could_serve(sight, target) {
+            refusals.push(format!("site {to} could not serve: {why}"));
+        }
+        if reachable < needed && from.is_some() {
+            refusals.push(format!(
+                "fencing would reach proof level {reachable}, {needed} is needed; \
+                 if you know that the old site is down, repeat with \
+                 --accept-proof {} --reason \"...\"",
+                reachable.number()
+            ));
+        }
+        if self.kind != PlanKind::Failover
+            && let Some(why) = from.and_then(|site| unhealthy(sight, site))
+        {
+            refusals.push(format!("a {} needs both sites healthy: {why}; use failover", self.kind));
+        }
+        let silence = from.map_or(Millis::ZERO, |site| worst_silence(sight, site));
+        let draft = PlanDraft {
+            group: spec.name.clone(),
+            kind: self.kind,
+            from: group.active.clone(),
+            to: to.clone(),
+            by: Some(self.by.clone()),
+            request: self.request.clone(),
+            reason: self.reason.clone(),
+            proof_needed: needed,
+            epoch_before: group.epoch,
+            steps: plan::steps(spec, self.kind, group.active.as_ref(), &to, dns_hook),
+            last_good: sight.at - silence,
+            suspected_at: sight.at - silence.saturating_sub(sight.timing.suspicion),
+        };
+        Ok(PlanPreview { draft, reachable, needed, refusals, timing: sight.timing })
+    }
+
+    /// The record that begins the plan, unless a rule stands against it.
+    ///
+    /// # Errors
+    /// [`Refused`] with every rule that refuses it.
+    pub(crate) fn open(
+        &self,
+        group: &Group,
+        sight: &Sight,
+        dns_hook: bool,
+    ) -> Result<Record, Refused> {
+        let preview = self.preview(group, sight, dns_hook)?;
+        if !preview.refusals.is_empty() {
+            return Err(Refused::Rule(preview.refusals));
+        }
+        Ok(Record::PlanOpened {
+            draft: Box::new(preview.draft),
+            cause: Cause::Operator { by: self.by.to_string() },
+            evidence: Box::new(sight.clone()),
+            at: sight.at,
+        })
+    }
+}
+
+/// Why a site is not healthy enough for a planned move.
+fn unhealthy(sight: &Sight, site: &crate::sight::SiteSight) -> Option<String> {
+    site.hosts.iter().find_map(|host| {
+        let standing = sight.standing(host);
+        if standing != Standing::Alive {
+            return Some(format!("host {} is {}", host.host, standing.word()));
+        }
+        host.faults.first().map(|f| format!("{} on {} is {}", f.service, host.host, f.state))
+    })
+}
+
+/// How long the site's most silent host has been silent; nothing while it counts as alive.
+fn worst_silence(sight: &Sight, site: &crate::sight::SiteSight) -> Millis {
+    site.hosts
+        .iter()
+        .filter(|host| sight.standing(host) != Standing::Alive)
+        .map(|host| host.silence.unwrap_or(sight.watched))
+        .max()
+        .unwrap_or(Millis::ZERO)
+}
+
+/// The steps of a draft, for callers that only want those.
+impl PlanPreview {
+    /// The steps, in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.draft.steps
+    }
+}

@@ -1,0 +1,473 @@
+//! A world of one engine: its own journal, agents that live on a script, a
+//! clock that moves only when told. Everything that leaves the engine is written down.
+
+use failover::{
+    Applied, DeliveryResult, Effect, Engine, Event, GroupSpec, HookResult, Now, OnServiceFailed,
+    PlanKind, PlanRequest, Position, ProofLevel, Record, Request, RequestId, ServiceSpec, Settings,
+    SiteSpec, State,
+};
+use model::{
+    Action, Command, Epoch, GateState, GroupId, GroupStanding, Heartbeat, HostId, LeaseReply,
+    LeaseRequest, Millis, Mono, Nonce, Outcome, ProbeName, ServiceName, ServiceState,
+    ServiceStatus, SiteId, StepReport, Term, VerifyEvidence, Wall,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// An agent as the core sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Agent {
+    pub(crate) alive: bool,
+    pub(crate) boot: u64,
+    pub(crate) sequence: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) promoted: bool,
+    pub(crate) state: ServiceState,
+    pub(crate) lease_until: Option<Mono>,
+    pub(crate) gate: GateState,
+    pub(crate) lease: Millis,
+    /// Answers to the next commands of this word, instead of success.
+    pub(crate) answers: BTreeMap<String, VecDeque<Outcome>>,
+}
+
+impl Agent {
+    fn new() -> Self {
+        Self {
+            alive: true,
+            boot: 1,
+            sequence: 0,
+            epoch: Epoch(0),
+            promoted: false,
+            state: ServiceState::Stopped,
+            lease_until: None,
+            gate: GateState::Absent,
+            lease: Millis(500),
+            answers: BTreeMap::new(),
+        }
+    }
+}
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) journal: Vec<(Position, Record)>,
+    pub(crate) agents: BTreeMap<HostId, Agent>,
+    pub(crate) mono: Mono,
+    pub(crate) term: Term,
+    pub(crate) transcript: Vec<String>,
+    pub(crate) hook: VecDeque<HookResult>,
+    pub(crate) quorum: bool,
+    pub(crate) commits: bool,
+    pub(crate) alarms: u64,
+    pub(crate) hook_calls: u64,
+    pub(crate) delivered: BTreeMap<u64, u64>,
+    pub(crate) replies: Vec<(RequestId, Result<Applied, failover::Refused>)>,
+    settings: Settings,
+    next: u64,
+}
+
+pub(crate) fn group() -> GroupId {
+    GroupId::new("fx").unwrap()
+}
+pub(crate) fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
+}
+pub(crate) fn site(name: &str) -> SiteId {
+    SiteId::new(name).unwrap()
+}
+
+/// The policy of most scenarios: two sites, one bridge, T = 500 ms.
+pub(crate) fn spec() -> GroupSpec {
+    let place = |name: &str, host_name: &str, address: &str| SiteSpec {
+        name: site(name),
+        hosts: vec![host(host_name)],
+        addresses: vec![address.to_string()],
+    };
+    GroupSpec {
+        name: group(),
+        lease: Millis(500),
+        automatic_failover_needs: ProofLevel::Lapsed,
+        automatic: true,
+        dwell: Millis(500),
+        cool_down: Millis::from_secs(600),
+        on_service_failed: OnServiceFailed::Failover,
+        primary: site("primary"),
+        sites: vec![place("primary", "p1", "192.0.2.1"), place("standby", "s1", "192.0.2.2")],
+        services: vec![ServiceSpec {
+            name: ServiceName::new("bridge").unwrap(),
+            exclusive: true,
+            after: vec![],
+            start_timeout: Millis(5000),
+            hosts: BTreeMap::new(),
+        }],
+        feeds: vec![ProbeName::new("ticks").unwrap()],
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let settings = Settings { dns_hook: true, channels: vec!["log".into()] };
+        let now = Now { mono: Mono(1000), wall: Wall(1_000_000) };
+        let mut agents = BTreeMap::new();
+        agents.insert(host("p1"), Agent::new());
+        agents.insert(host("s1"), Agent::new());
+        Self {
+            engine: Engine::new(settings.clone(), now),
+            journal: Vec::new(),
+            agents,
+            mono: now.mono,
+            term: Term(0),
+            transcript: Vec::new(),
+            hook: VecDeque::new(),
+            quorum: true,
+            commits: true,
+            alarms: 0,
+            hook_calls: 0,
+            delivered: BTreeMap::new(),
+            replies: Vec::new(),
+            settings,
+            next: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: self.mono, wall: Wall(999_000 + self.mono.0) }
+    }
+
+    pub(crate) fn say(&mut self, line: impl Into<String>) {
+        let line = format!("{:>6} {}", self.mono.0 - 1000, line.into());
+        self.transcript.push(line);
+    }
+
+    pub(crate) fn agent(&mut self, name: &str) -> &mut Agent {
+        self.agents.get_mut(&host(name)).unwrap()
+    }
+
+    pub(crate) fn step(&mut self, event: Event) {
+        let now = self.now();
+        let mut queue: VecDeque<Effect> = self.engine.step(event, now).into();
+        let mut limit = 10_000;
+        while let Some(effect) = queue.pop_front() {
+            limit -= 1;
+            assert!(limit > 0, "the engine never comes to rest:\n{}", self.transcript.join("\n"));
+            for event in self.carry_out(effect) {
+                queue.extend(self.engine.step(event, now));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Vec<Event> {
+        match effect {
+            Effect::Append { ticket, record, .. } => {
+                if !self.commits {
+                    return vec![];
+                }
+                let position = Position { index: self.journal.len() as u64 + 1, term: self.term };
+                self.journal.push((position, (*record).clone()));
+                self.say(format!("commit {}", short(&record)));
+                vec![
+                    Event::Committed { position, record },
+                    Event::Appended { ticket, result: Ok(position) },
+                ]
+            }
+            Effect::ConfirmQuorum { round, .. } => {
+                vec![Event::RoundEnded { round, confirmed: self.quorum }]
+            }
+            Effect::Lease { reply, .. } => {
+                self.take_reply(reply);
+                vec![]
+            }
+            Effect::Dispatch(command) => self.obey(&command),
+            Effect::SwitchDns { order, .. } => {
+                self.hook_calls += 1;
+                self.say(format!("hook {} attempt {}", order.addresses.join(","), order.attempt));
+                let good = HookResult { switched: true, detail: "switched".into() };
+                let result = self.hook.pop_front().unwrap_or(good);
+                let (plan, step, attempt) = (order.plan, order.step, order.attempt);
+                vec![Event::HookEnded { plan, step, attempt, result }]
+            }
+            Effect::Deliver { delivery, .. } => {
+                *self.delivered.entry(delivery.notification.0).or_default() += 1;
+                self.say(format!(
+                    "notify {} {}: {}",
+                    delivery.channel, delivery.notification, delivery.title
+                ));
+                let (notification, channel, attempt) =
+                    (delivery.notification, delivery.channel, delivery.attempt);
+                let result = DeliveryResult::Accepted;
+                vec![Event::DeliveryEnded { notification, channel, attempt, result }]
+            }
+            Effect::Reply { id, result } => {
+                self.say(match &result {
+                    Ok(applied) => format!("reply {applied:?}"),
+                    Err(refused) => format!("refused {refused}"),
+                });
+                self.replies.push((id, result));
+                vec![]
+            }
+            Effect::Raise(alarm) => {
+                self.alarms += 1;
+                self.say(format!("ALARM {alarm}"));
+                vec![]
+            }
+            Effect::Assign { host, groups, .. } => {
+                if let Some(agent) = self.agents.get_mut(&host).filter(|a| a.alive) {
+                    for assigned in groups {
+                        agent.lease = assigned.lease;
+                        if assigned.epoch > agent.epoch {
+                            agent.epoch = assigned.epoch;
+                            agent.promoted = false;
+                            agent.lease_until = None;
+                            agent.state = ServiceState::Stopped;
+                        }
+                    }
+                }
+                vec![]
+            }
+            Effect::TrustChanged => vec![],
+        }
+    }
+
+    fn take_reply(&mut self, reply: LeaseReply) {
+        match reply {
+            LeaseReply::Granted(grant) => {
+                // The nonce carries host and t_send in this world.
+                let name = if grant.nonce.0 % 2 == 0 { "p1" } else { "s1" };
+                let sent = Mono(grant.nonce.0 / 2);
+                let agent = self.agent(name);
+                if agent.epoch == grant.epoch && agent.promoted {
+                    agent.lease_until = Some(sent + grant.lease - grant.gate_margin);
+                }
+            }
+            LeaseReply::Refused { .. } => {}
+        }
+    }
+
+    fn obey(&mut self, command: &Command) -> Vec<Event> {
+        let word = command.action.word();
+        let alive = self.agents.get(&command.host).is_some_and(|agent| agent.alive);
+        let mark = if alive { "" } else { " (nobody there)" };
+        self.say(format!("ask {} {word} {}{mark}", command.host, command.id));
+        if !alive {
+            return vec![];
+        }
+        let Some(agent) = self.agents.get_mut(&command.host) else { return vec![] };
+        let scripted = agent.answers.get_mut(word).and_then(VecDeque::pop_front);
+        let failed = matches!(scripted, Some(Outcome::Failed { .. } | Outcome::Refused(_)));
+        let outcome = scripted.unwrap_or_else(|| match &command.action {
+            Action::Fence => Outcome::Fenced {
+                stopped: vec![ServiceName::new("bridge").unwrap()],
+                gate_closed: false,
+            },
+            Action::Promote { .. } => Outcome::Done { detail: "lease live".into() },
+            Action::StartService { service } => Outcome::Done { detail: format!("{service} runs") },
+            Action::Verify => Outcome::Verified(VerifyEvidence {
+                fresh_feeds: 1,
+                messages: 7,
+                first_message_after: Some(Millis(40)),
+            }),
+        });
+        if !failed {
+            match &command.action {
+                Action::Fence => {
+                    agent.state = ServiceState::Stopped;
+                    agent.promoted = false;
+                    agent.lease_until = None;
+                }
+                Action::Promote { .. } => {
+                    agent.epoch = command.epoch;
+                    agent.promoted = true;
+                }
+                Action::StartService { .. } => agent.state = ServiceState::Running,
+                Action::Verify => {}
+            }
+        }
+        let report = StepReport {
+            host: command.host.clone(),
+            id: command.id.clone(),
+            group: command.group.clone(),
+            epoch: command.epoch,
+            outcome,
+        };
+        vec![Event::Report(Box::new(report))]
+    }
+
+    /// Time passes in steps of 25 ms: ticks, heartbeats every 50 ms, renewals, lapses.
+    pub(crate) fn pass(&mut self, span: u64) {
+        let end = self.mono.0 + span;
+        while self.mono.0 < end {
+            self.mono += Millis(25);
+            if self.mono.0.is_multiple_of(50) {
+                for name in ["p1", "s1"] {
+                    self.heartbeat(name);
+                }
+            }
+            self.step(Event::Tick);
+            self.lapse();
+            self.check();
+        }
+    }
+
+    fn heartbeat(&mut self, name: &str) {
+        let now = self.mono;
+        let agent = self.agent(name);
+        if !agent.alive {
+            return;
+        }
+        agent.sequence += 1;
+        let heartbeat = Heartbeat {
+            host: host(name),
+            boot: agent.boot,
+            sequence: agent.sequence,
+            term: Term(0),
+            groups: vec![GroupStanding {
+                group: group(),
+                epoch: agent.epoch,
+                lease_left: agent.lease_until.map(|until| until.since(now)).filter(|l| l.0 > 0),
+                gate: agent.gate,
+            }],
+            services: vec![ServiceStatus {
+                service: ServiceName::new("bridge").unwrap(),
+                group: group(),
+                exclusive: true,
+                state: agent.state,
+                detail: "pid 7".into(),
+            }],
+            readings: vec![],
+        };
+        let (promoted, epoch) = (agent.promoted, agent.epoch);
+        self.step(Event::Heartbeat(Box::new(heartbeat)));
+        if promoted {
+            let nonce = Nonce(now.0 * 2 + u64::from(name == "s1"));
+            let request = LeaseRequest { group: group(), host: host(name), epoch, nonce };
+            self.next += 1;
+            self.step(Event::Renewal { asker: failover::Asker(self.next), request });
+        }
+    }
+
+    fn lapse(&mut self) {
+        let now = self.mono;
+        let mut lapsed = Vec::new();
+        for (name, agent) in &mut self.agents {
+            if agent.lease_until.is_some_and(|until| until <= now) {
+                agent.lease_until = None;
+                agent.state = ServiceState::Stopped;
+                lapsed.push(name.clone());
+            }
+        }
+        for name in lapsed {
+            self.say(format!("{name} lets its lease lapse"));
+        }
+    }
+
+    /// Invariant 1 in this small world: never two live leases.
+    fn check(&self) {
+        let live = self.agents.values().filter(|a| a.lease_until.is_some()).count();
+        assert!(live <= 1, "two live leases:\n{}", self.transcript.join("\n"));
+    }
+
+    pub(crate) fn elect(&mut self, term: u64) {
+        self.term = Term(term);
+        self.say(format!("elected in term {term}"));
+        self.step(Event::Elected { term: Term(term) });
+    }
+
+    /// A new coordinator with the same journal takes over; its view is warm when `warm`.
+    pub(crate) fn new_leader(&mut self, term: u64) {
+        self.say("the leader is gone");
+        self.engine = Engine::new(self.settings.clone(), self.now());
+        let journal = self.journal.clone();
+        for (position, record) in journal {
+            let record = Box::new(record);
+            let now = self.now();
+            self.engine.step(Event::Committed { position, record }, now);
+        }
+        self.elect(term);
+    }
+
+    pub(crate) fn write(&mut self, record: Record) {
+        self.next += 1;
+        let id = RequestId(self.next);
+        self.step(Event::Request { id, request: Box::new(Request::Write(Box::new(record))) });
+    }
+
+    pub(crate) fn apply(&mut self, spec: GroupSpec) {
+        let at = self.now().wall;
+        self.write(Record::GroupApplied { spec: Box::new(spec), by: "ann".into(), at });
+    }
+
+    pub(crate) fn ask(&mut self, kind: PlanKind, to: Option<&str>, accept: Option<ProofLevel>) {
+        self.next += 1;
+        let asked = PlanRequest {
+            group: group(),
+            kind,
+            to: to.map(site),
+            accept_proof: accept,
+            reason: if accept.is_some() { "it is off".into() } else { String::new() },
+            by: "ann".into(),
+            request: format!("r{}", self.next),
+        };
+        let id = RequestId(self.next);
+        self.step(Event::Request { id, request: Box::new(Request::Plan(asked)) });
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.engine.state()
+    }
+
+    /// A started group, served by its primary.
+    pub(crate) fn running() -> Self {
+        let mut world = Self::new();
+        world.elect(1);
+        world.pass(200);
+        world.apply(spec());
+        world.pass(500);
+        assert_eq!(world.state().groups[&group()].active, Some(site("primary")));
+        world
+    }
+
+    /// Replaying the journal gives the live state (invariant 6).
+    pub(crate) fn assert_replay(&self) {
+        let mut again = State::default();
+        for (position, record) in &self.journal {
+            again.apply(*position, record);
+        }
+        assert_eq!(again, *self.state());
+        let text = serde_json::to_string(&again).unwrap();
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), again);
+    }
+}
+
+fn short(record: &Record) -> String {
+    match record {
+        Record::GroupApplied { spec, .. } => format!("group-applied {}", spec.name),
+        Record::PlanOpened { draft, cause, .. } => {
+            format!("plan-opened {} to {}: {cause}", draft.kind, draft.to)
+        }
+        Record::StepStarted { plan, step, attempt, .. } => {
+            format!("step-started {plan}.{step}/{attempt}")
+        }
+        Record::StepFinished { plan, step, attempt, result, .. } => {
+            format!("step-finished {plan}.{step}/{attempt} {result:?}")
+        }
+        Record::Fenced { plan, proof, .. } => {
+            format!("fenced {plan} level {}: {}", proof.level().number(), proof.words())
+        }
+        Record::Activated { site, epoch, .. } => format!("activated {site} epoch {epoch}"),
+        Record::PlanClosed { plan, held, .. } => match held {
+            None => format!("plan-closed {plan}"),
+            Some(why) => format!("plan-held {plan}: {why}"),
+        },
+        Record::DeliveryStarted { notification, attempt, .. } => {
+            format!("delivery-started {notification}/{attempt}")
+        }
+        Record::DeliveryFinished { notification, attempt, failure, .. } => {
+            format!("delivery-finished {notification}/{attempt} {failure:?}")
+        }
+        Record::AutomationHeld { .. } => "held".into(),
+        Record::AutomationResumed { .. } => "resumed".into(),
+        Record::TokenCreated { token, .. } => format!("token-created {token}"),
+        Record::TokenRedeemed { token, .. } => format!("token-redeemed {token}"),
+        Record::CertificateNoted { serial, .. } => format!("noted {serial}"),
+        Record::CertificateRevoked { serial, .. } => format!("revoked {serial}"),
+    }
+}
