@@ -1,5 +1,6 @@
 //! What the core does, event by event, in a world of one engine.
 
+#[cfg(test)]
 mod common;
 
 use common::{World, group, host, site, spec};
@@ -250,4 +251,31 @@ fn any_recorded_decision_is_reproduced_from_its_evidence() {
         let explained = failover::explain_incident(incident);
         assert!(explained.reproduced, "{explained:?}");
     }
+}
+
+#[test]
+fn c4_an_operator_in_a_hurry_still_waits_for_the_lapse() {
+    let mut world = World::running();
+    // Cut off, alive, with a fresh lease.
+    world.agent("p1").cut = true;
+    world.pass(300);
+    assert!(world.agent("p1").lease_until.is_some());
+    world.ask(PlanKind::Failover, Some("standby"), Some(ProofLevel::Lapsed));
+    world.pass(3000);
+    assert_eq!(outcome(&world), (Some(site("standby")), Epoch(2)));
+}
+
+#[test]
+fn a_returning_old_active_learns_the_epoch_and_stays_closed() {
+    let mut world = World::running();
+    world.agent("p1").cut = true;
+    world.pass(3000);
+    world.agent("p1").cut = false;
+    let now = world.mono;
+    world.step(failover::Event::SessionOpened { host: host("p1") });
+    assert_eq!(world.mono, now);
+    assert_eq!(world.agent("p1").epoch, Epoch(2));
+    world.pass(3000);
+    assert_eq!(world.agent("p1").lease_until, None);
+    assert_eq!(outcome(&world), (Some(site("standby")), Epoch(2)));
 }

@@ -100,7 +100,7 @@ impl Appends {
             .find(|(_, pending)| pending.position == Some(position))
             .map(|(ticket, _)| *ticket);
         if let Some(pending) = waiting.and_then(|ticket| self.pending.remove(&ticket)) {
-            answer(pending.purpose, applied, out);
+            answer(&pending.purpose, applied, out);
             return;
         }
         self.outcomes.insert(position.index, applied);
@@ -127,7 +127,7 @@ impl Appends {
                 let applied = self.outcomes.remove(&position.index);
                 if let Some(pending) = self.pending.remove(&ticket) {
                     let unknown = || Applied::Ignored("its outcome was not kept".to_string());
-                    answer(pending.purpose, applied.unwrap_or_else(unknown), out);
+                    answer(&pending.purpose, applied.unwrap_or_else(unknown), out);
                 }
             }
             Err(failure) => {
@@ -144,9 +144,9 @@ impl Appends {
     }
 }
 
-fn answer(purpose: Purpose, applied: Applied, out: &mut Vec<Effect>) {
+fn answer(purpose: &Purpose, applied: Applied, out: &mut Vec<Effect>) {
     match purpose {
-        Purpose::Request(id) => out.push(Effect::Reply { id, result: Ok(applied) }),
+        Purpose::Request(id) => out.push(Effect::Reply { id: *id, result: Ok(applied) }),
         // What these led to shows in the state; a void one is simply decided anew.
         Purpose::Group(_) | Purpose::Delivery(..) => {}
     }

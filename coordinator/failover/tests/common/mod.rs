@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Clone)]
 pub(crate) struct Agent {
     pub(crate) alive: bool,
+    /// It lives, and nothing passes between it and the coordinators.
+    pub(crate) cut: bool,
     pub(crate) boot: u64,
     pub(crate) sequence: u64,
     pub(crate) epoch: Epoch,
@@ -33,6 +35,7 @@ impl Agent {
     fn new() -> Self {
         Self {
             alive: true,
+            cut: false,
             boot: 1,
             sequence: 0,
             epoch: Epoch(0),
@@ -57,6 +60,7 @@ pub(crate) struct World {
     pub(crate) hook: VecDeque<HookResult>,
     pub(crate) quorum: bool,
     pub(crate) commits: bool,
+    stuck: Vec<failover::Ticket>,
     pub(crate) alarms: u64,
     pub(crate) hook_calls: u64,
     pub(crate) delivered: BTreeMap<u64, u64>,
@@ -120,6 +124,7 @@ impl World {
             hook: VecDeque::new(),
             quorum: true,
             commits: true,
+            stuck: Vec::new(),
             alarms: 0,
             hook_calls: 0,
             delivered: BTreeMap::new(),
@@ -159,6 +164,7 @@ impl World {
         match effect {
             Effect::Append { ticket, record, .. } => {
                 if !self.commits {
+                    self.stuck.push(ticket);
                     return vec![];
                 }
                 let position = Position { index: self.journal.len() as u64 + 1, term: self.term };
@@ -210,7 +216,7 @@ impl World {
                 vec![]
             }
             Effect::Assign { host, groups, .. } => {
-                if let Some(agent) = self.agents.get_mut(&host).filter(|a| a.alive) {
+                if let Some(agent) = self.agents.get_mut(&host).filter(|a| a.alive && !a.cut) {
                     for assigned in groups {
                         agent.lease = assigned.lease;
                         if assigned.epoch > agent.epoch {
@@ -244,7 +250,7 @@ impl World {
 
     fn obey(&mut self, command: &Command) -> Vec<Event> {
         let word = command.action.word();
-        let alive = self.agents.get(&command.host).is_some_and(|agent| agent.alive);
+        let alive = self.agents.get(&command.host).is_some_and(|agent| agent.alive && !agent.cut);
         let mark = if alive { "" } else { " (nobody there)" };
         self.say(format!("ask {} {word} {}{mark}", command.host, command.id));
         if !alive {
@@ -301,6 +307,9 @@ impl World {
                     self.heartbeat(name);
                 }
             }
+            if self.mono.0.is_multiple_of(2000) {
+                self.give_up();
+            }
             self.step(Event::Tick);
             self.lapse();
             self.check();
@@ -310,7 +319,7 @@ impl World {
     fn heartbeat(&mut self, name: &str) {
         let now = self.mono;
         let agent = self.agent(name);
-        if !agent.alive {
+        if !agent.alive || agent.cut {
             return;
         }
         agent.sequence += 1;
@@ -341,6 +350,14 @@ impl World {
             let request = LeaseRequest { group: group(), host: host(name), epoch, nonce };
             self.next += 1;
             self.step(Event::Renewal { asker: failover::Asker(self.next), request });
+        }
+    }
+
+    /// The journal's deadline: appends that could not be committed end unknown.
+    fn give_up(&mut self) {
+        for ticket in std::mem::take(&mut self.stuck) {
+            let result = Err(failover::AppendFailure::Unknown("no quorum".into()));
+            self.step(Event::Appended { ticket, result });
         }
     }
 
@@ -375,6 +392,7 @@ impl World {
     pub(crate) fn new_leader(&mut self, term: u64) {
         self.say("the leader is gone");
         self.engine = Engine::new(self.settings.clone(), self.now());
+        self.stuck.clear();
         let journal = self.journal.clone();
         for (position, record) in journal {
             let record = Box::new(record);

@@ -1,0 +1,392 @@
+//! The command line as types. Names and flags are a contract and stay stable;
+//! the man pages and completions are generated from here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{path::PathBuf, time::Duration};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a safety rule,
+4 no leader or unreachable, 5 ended held for a human; 130 after Ctrl-C while a
+plan goes on in the coordinators.";
+
+/// The operator's hand: look at, fail over and configure an Understudy installation.
+#[derive(Debug, Parser)]
+#[command(name = "coordctl", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Directory with the operator's credentials and context.toml
+    /// [default: ~/.config/understudy]
+    #[arg(long, global = true, value_name = "DIR", env = "UNDERSTUDY_CONTEXT")]
+    pub(crate) context: Option<PathBuf>,
+    /// How long to look for the leader before giving up
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a new installation: the authority, the first coordinator, the first operator
+    Init(Init),
+    /// Sites, roles, leases, health, open incidents
+    Status(Status),
+    /// Move a group to another site, whether the active one is alive or not
+    #[command(after_help = EXIT_CODES)]
+    Failover(Move),
+    /// Move a group to another site while both are healthy
+    #[command(after_help = EXIT_CODES)]
+    Switchover(Move),
+    /// Move a group back to its primary site
+    #[command(after_help = EXIT_CODES)]
+    Failback(Failback),
+    /// Stop automatic failover until `resume`
+    Hold(Hold),
+    /// Allow automatic failover again
+    Resume(Resume),
+    /// Could I fail over now? Every check, with what to do
+    ///
+    /// Exit code 1 when the group is not ready.
+    Doctor(OneGroup),
+    /// Why it did, or did not
+    Explain(Explain),
+    /// Every bound that follows from the group's lease
+    Timing(OneGroup),
+    /// Incidents and their reports
+    #[command(subcommand)]
+    Incident(IncidentVerb),
+    /// Plans and their steps
+    #[command(subcommand)]
+    Plan(PlanVerb),
+    /// Bring group files into force, all or nothing
+    Apply(Files),
+    /// What `apply` would change
+    Diff(Files),
+    /// The group files in force, ready for `apply`
+    Export(Export),
+    /// The coordinators and the witness
+    #[command(subcommand)]
+    Members(MembersVerb),
+    /// Join tokens for new hosts
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Certificates that were issued
+    #[command(subcommand)]
+    Certs(CertsVerb),
+    /// Notifications and their deliveries
+    #[command(subcommand)]
+    Notify(NotifyVerb),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    Man {
+        /// Where to; made when it is not there
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Name of the installation, part of every certificate
+    #[arg(long, value_name = "NAME")]
+    pub(crate) installation: String,
+    /// Name of this first coordinator, as in its coordinator.toml
+    #[arg(long, value_name = "NAME")]
+    pub(crate) coordinator: String,
+    /// How others reach this coordinator: `advertise` of its coordinator.toml
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: String,
+    /// `state_dir` of its coordinator.toml
+    #[arg(long, value_name = "DIR")]
+    pub(crate) coordinator_state: PathBuf,
+    /// Name of the first operator, who gets the rank admin
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub(crate) operator: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this group
+    pub(crate) group: Option<String>,
+    /// Draw again every second, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Move {
+    /// The group; may be left out when there is one
+    pub(crate) group: Option<String>,
+    /// The site that is to be active
+    #[arg(long, value_name = "SITE")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Accept this proof level instead of what the policy needs; audited
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=5), requires = "reason")]
+    pub(crate) accept_proof: Option<u32>,
+    /// Why a lower proof level is acceptable
+    #[arg(long, value_name = "TEXT", requires = "accept_proof")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Failback {
+    /// The group; may be left out when there is one
+    pub(crate) group: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct How {
+    /// Show the plan, the proof level reachable now and the bounds; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Hold {
+    /// The group; may be left out when there is one
+    #[arg(conflicts_with = "all")]
+    pub(crate) group: Option<String>,
+    /// Every group
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Why, for whoever looks next
+    #[arg(long, value_name = "TEXT", default_value = "held by hand")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The group; may be left out when there is one
+    #[arg(conflicts_with = "all")]
+    pub(crate) group: Option<String>,
+    /// Every group
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneGroup {
+    /// The group; may be left out when there is one
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["incident", "now"])]
+pub(crate) struct Explain {
+    /// Number of the incident
+    pub(crate) incident: Option<u64>,
+    /// The decision as it is now, for this group
+    #[arg(long, value_name = "GROUP", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) now: Option<String>,
+    /// Show the recorded evidence too
+    #[arg(long)]
+    pub(crate) evidence: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentVerb {
+    /// List incidents
+    List {
+        /// Only this group
+        group: Option<String>,
+        /// Only those that are open
+        #[arg(long)]
+        open: bool,
+    },
+    /// One incident with its timeline
+    Show {
+        /// Its number
+        incident: u64,
+    },
+    /// The report of an incident
+    Report {
+        /// Its number
+        incident: u64,
+        /// Markdown for people, JSON for machines (also chosen by --json)
+        #[arg(long, value_enum, default_value_t)]
+        format: ReportFormat,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    #[default]
+    Markdown,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanVerb {
+    /// List plans
+    List {
+        /// Only this group
+        group: Option<String>,
+    },
+    /// One plan with its steps
+    Show {
+        /// Its number
+        plan: u64,
+        /// Go on until it ends, with the exit code of `failover`
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// Directory with *.toml group files, or one such file
+    #[arg(short = 'f', long = "files", value_name = "DIR")]
+    pub(crate) files: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Write the files into this directory instead of to stdout
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace files that differ
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MembersVerb {
+    /// List the coordinators and the witness
+    List,
+    /// Take a member out of the vote
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Hand the leadership over
+    Transfer {
+        /// To this coordinator [default: the most caught-up other one]
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a single-use join token and print it
+    Create {
+        /// Name of the host, or of the coordinator, that will join with it
+        #[arg(long, value_name = "NAME")]
+        host: String,
+        /// What it joins as
+        #[arg(long, value_enum, default_value_t)]
+        role: JoinAs,
+        /// How long the token can be used
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+        valid: Duration,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JoinAs {
+    #[default]
+    Agent,
+    Coordinator,
+    Witness,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsVerb {
+    /// List the certificates
+    List,
+    /// Refuse a certificate from now on
+    Revoke {
+        /// Its serial number, as `certs list` shows it
+        serial: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyVerb {
+    /// The notifications and how far each delivery is
+    Outbox,
+}
+
+/// `500ms`, `10s`, `5min`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let wrong =
+        || format!("`{text}` is no length of time; use for example 500ms, 10s, 5min or 24h");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit_ms = match unit.trim() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(unit_ms) {
+        // A hundred years: beyond it, clocks are added to without overflow no more.
+        Some(ms @ 1..=3_155_760_000_000) => Ok(Duration::from_millis(ms)),
+        Some(_) | None => Err(format!("`{text}` is too short or too long")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("2 min"), Ok(Duration::from_secs(120)));
+        for bad in ["", "5", "s", "-1s", "5 parsecs", "0s", "99999999999999999999s", "40000000000h"]
+        {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn explain_takes_an_incident_or_now() {
+        let parse = |args: &[&str]| {
+            Cli::try_parse_from(["coordctl", "explain"].iter().chain(args))
+                .map(|cli| match cli.verb {
+                    Verb::Explain(explain) => (explain.incident, explain.now),
+                    other => panic!("{other:?}"),
+                })
+                .map_err(|error| error.kind())
+        };
+        assert_eq!(parse(&["3"]), Ok((Some(3), None)));
+        assert_eq!(parse(&["--now", "fx"]), Ok((None, Some("fx".into()))));
+        assert_eq!(parse(&["--now"]), Ok((None, Some(String::new()))));
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["3", "--now", "fx"]).is_err());
+    }
+}

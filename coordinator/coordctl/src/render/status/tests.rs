@@ -1,0 +1,136 @@
+//! What `coordctl status` looks like.
+
+use super::*;
+use crate::render::PLAIN;
+use proto::v1::{HostReading, HostService, Site};
+
+fn site(name: &str, role: &str, host: &str) -> Site {
+    Site { name: name.into(), role: role.into(), hosts: vec![host.into()], addresses: vec![] }
+}
+
+fn primary_host() -> Host {
+    Host {
+        name: "p1".into(),
+        state: "alive".into(),
+        heard_ms_ago: Some(120),
+        groups: vec![HostGroup {
+            group: "fx".into(),
+            site: "primary".into(),
+            epoch: 1,
+            lease_left_ms: Some(4200),
+            gate: "absent".into(),
+        }],
+        services: vec![HostService {
+            name: "bridge".into(),
+            group: "fx".into(),
+            exclusive: true,
+            state: "running".into(),
+            detail: "pid 12".into(),
+        }],
+        readings: vec![HostReading {
+            probe: "ticks".into(),
+            kind: "zeromq".into(),
+            verdict: "ok".into(),
+            summary: "2 ticks a second".into(),
+            age_ms: 300,
+            ..Default::default()
+        }],
+    }
+}
+
+fn reply() -> StatusReply {
+    StatusReply {
+        installation: "lab".into(),
+        term: 3,
+        leader: "c1".into(),
+        members: vec![
+            Member {
+                name: "c1".into(),
+                role: "coordinator".into(),
+                address: "192.0.2.1:7443".into(),
+                voter: true,
+                leader: true,
+                matched_index: 41,
+                ..Default::default()
+            },
+            Member {
+                name: "c2".into(),
+                role: "coordinator".into(),
+                address: "192.0.2.2:7443".into(),
+                voter: true,
+                last_contact_ms: Some(40),
+                matched_index: 40,
+                ..Default::default()
+            },
+        ],
+        groups: vec![Group {
+            name: "fx".into(),
+            state: "active".into(),
+            active_site: "primary".into(),
+            epoch: 1,
+            primary: "primary".into(),
+            sites: vec![site("primary", "active", "p1"), site("standby", "standby", "s1")],
+            readiness: "could fail over now: yes".into(),
+            ready: true,
+            proof_reachable: 3,
+            proof_needed: 2,
+            lease_ms: 5000,
+            decision: "hold: every host of primary is alive".into(),
+            incidents: vec![2, 4],
+            ..Default::default()
+        }],
+        hosts: vec![primary_host()],
+        warnings: vec!["only two voters: losing one stops automatic failover".into()],
+        unassigned_hosts: vec!["x9".into()],
+        at_unix_ms: 1_772_334_727_250,
+        outbox_waiting: 1,
+    }
+}
+
+#[test]
+fn warnings_stand_first_and_everything_has_a_word() {
+    let expected = "\
+warning: only two voters: losing one stops automatic failover
+warning: heard from, but in no group yet: x9
+
+lab: leader c1, term 3, 2026-03-01 03:12:07 UTC, 1 notification waiting
+
+GROUP  STATE   ACTIVE   EPOCH  LEASE  PROOF   READY  RPO  PLAN  INCIDENTS
+fx     active  primary  1      5 s    3 of 2  yes    -    -     2, 4
+
+fx: could fail over now: yes
+fx: decision: hold: every host of primary is alive
+
+GROUP  SITE     ROLE     HOST  STATE        HEARD       EPOCH  LEASE LEFT  GATE
+fx     primary  active   p1    alive        120 ms ago  1      4.2 s       absent
+fx     standby  standby  s1    never-heard  -           -      -           -
+
+SERVICE  GROUP  HOST  KIND       STATE    DETAIL
+bridge   fx     p1    exclusive  running  pid 12
+
+PROBE  KIND    HOST  VERDICT  AGE     FOUND
+ticks  zeromq  p1    ok       300 ms  2 ticks a second
+
+COORDINATOR  ROLE         ADDRESS         VOTES  LEADS  HEARD      LOG
+c1           coordinator  192.0.2.1:7443  yes    yes    -          41
+c2           coordinator  192.0.2.2:7443  yes    no     40 ms ago  40";
+    assert_eq!(status(&reply(), PLAIN), expected);
+}
+
+#[test]
+fn a_held_group_says_why_and_a_stray_host_is_listed() {
+    let mut reply = reply();
+    reply.groups[0].held = "held by ann: maintenance".into();
+    reply.groups[0].plan = 9;
+    reply.hosts.push(Host { name: "x9".into(), state: "alive".into(), ..Default::default() });
+    let text = status(&reply, PLAIN);
+    assert!(text.contains("fx: held: held by ann: maintenance"), "{text}");
+    assert!(text.contains("-      -        -        x9    alive"), "{text}");
+}
+
+#[test]
+fn an_empty_installation_says_what_to_do() {
+    let text = status(&StatusReply::default(), PLAIN);
+    assert!(text.starts_with("-: leader none, term 0"), "{text}");
+    assert!(text.contains("coordctl apply -f DIR"), "{text}");
+}

@@ -1,0 +1,190 @@
+//! Effect -> world. Every effect that waits runs in a task of its own and
+//! comes back as an event.
+
+use super::Handle;
+use crate::{
+    consensus::{AppendError, Consensus},
+    outbound::{
+        agents::Agents,
+        dns::{DnsHook, DnsSwitch},
+        notify::{Channels, Message},
+    },
+};
+use certs::Trust;
+use failover::{
+    AppendFailure, Delivery, DeliveryResult, DnsOrder, Effect, Engine, Event, HookResult,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{task::AbortHandle, time::Instant};
+
+/// What a coordinator can do besides talking: from its configuration.
+#[derive(Clone, Default)]
+pub struct Hands {
+    /// The DNS hook, where one is configured.
+    pub dns: Option<DnsHook>,
+    /// The notification channels.
+    pub channels: Channels,
+}
+
+/// The world as the driver reaches it.
+pub(super) struct World {
+    consensus: Consensus,
+    agents: Agents,
+    trust: Trust,
+    hands: Hands,
+    handle: Handle,
+    hooks: Vec<AbortHandle>,
+    installation: Arc<str>,
+    next_tick: Option<Instant>,
+}
+
+impl World {
+    pub(super) fn new(
+        consensus: Consensus,
+        agents: Agents,
+        trust: Trust,
+        hands: Hands,
+        handle: Handle,
+    ) -> Self {
+        let installation = trust.identity().installation().into();
+        Self {
+            consensus,
+            agents,
+            trust,
+            hands,
+            handle,
+            hooks: Vec::new(),
+            installation,
+            next_tick: None,
+        }
+    }
+
+    /// Sleeps until the next tick is due. Cancelling it loses nothing: the due
+    /// time stays, so other events cannot put it off.
+    pub(super) async fn tick(&mut self, every: Duration) {
+        let due = *self.next_tick.get_or_insert_with(|| Instant::now() + every);
+        tokio::time::sleep_until(due).await;
+        self.next_tick = None;
+    }
+
+    /// Leadership is lost: a running hook is ended, since the next leader calls it again.
+    pub(super) fn deposed(&mut self) {
+        self.hooks.drain(..).for_each(|hook| hook.abort());
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect, engine: &Engine) {
+        match effect {
+            Effect::Append { ticket, record, .. } => {
+                let (consensus, handle) = (self.consensus.clone(), self.handle.clone());
+                tokio::spawn(async move {
+                    let result = consensus.append(*record).await.map_err(append_failure);
+                    handle.event(Event::Appended { ticket, result }).await;
+                });
+            }
+            Effect::ConfirmQuorum { round, .. } => {
+                let (consensus, handle) = (self.consensus.clone(), self.handle.clone());
+                tokio::spawn(async move {
+                    let confirmed = consensus.confirm_quorum().await;
+                    if let Err(error) = &confirmed {
+                        tracing::debug!(%error, "a quorum round failed");
+                    }
+                    handle.event(Event::RoundEnded { round, confirmed: confirmed.is_ok() }).await;
+                });
+            }
+            Effect::Lease { asker, reply } => self.agents.answer(asker, reply),
+            Effect::Assign { host, term, groups } => self.agents.assign(&host, term, groups),
+            Effect::Dispatch(command) => {
+                tracing::info!(host = %command.host, id = %command.id, action = command.action.word(), "dispatch");
+                if !self.agents.command(command.clone()) {
+                    tracing::debug!(host = %command.host, id = %command.id, "no session; it is sent again");
+                }
+            }
+            Effect::SwitchDns { order, .. } => self.switch_dns(order),
+            Effect::Deliver { delivery, .. } => self.deliver(*delivery),
+            Effect::TrustChanged => self.trust_changed(engine),
+            Effect::Raise(alarm) => tracing::error!(%alarm, "ALARM: this should be impossible"),
+            // Answered by the driver, which knows the callers.
+            Effect::Reply { .. } => {}
+        }
+    }
+
+    fn switch_dns(&mut self, order: DnsOrder) {
+        let (hook, handle) = (self.hands.dns.clone(), self.handle.clone());
+        self.hooks.retain(|hook| !hook.is_finished());
+        let task = tokio::spawn(async move {
+            let (plan, step, attempt) = (order.plan, order.step, order.attempt);
+            let result = match hook {
+                Some(hook) => call(&hook, order).await,
+                None => HookResult {
+                    switched: false,
+                    detail: "this coordinator's coordinator.toml has no [dns_hook]; the pair's files must agree".into(),
+                },
+            };
+            handle.event(Event::HookEnded { plan, step, attempt, result }).await;
+        });
+        self.hooks.push(task.abort_handle());
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        let (channels, handle) = (self.hands.channels.clone(), self.handle.clone());
+        let installation = self.installation.to_string();
+        tokio::spawn(async move {
+            let Delivery { notification, channel, attempt, .. } = delivery;
+            let message = Message {
+                id: notification,
+                severity: delivery.severity,
+                group: Some(delivery.group),
+                incident: Some(delivery.incident),
+                title: delivery.title,
+                body: delivery.body,
+                at: delivery.at,
+                installation,
+            };
+            let result = match channels.deliver(&channel, &message).await {
+                Ok(_) => DeliveryResult::Accepted,
+                Err(error) => {
+                    tracing::warn!(%channel, %notification, %error, "a notification was not accepted");
+                    let retry = error.is_worth_retrying();
+                    DeliveryResult::Failed { detail: error.to_string(), retry }
+                }
+            };
+            handle.event(Event::DeliveryEnded { notification, channel, attempt, result }).await;
+        });
+    }
+
+    fn trust_changed(&self, engine: &Engine) {
+        let revoked = engine.state().revoked.clone();
+        self.agents.trust(&revoked);
+        let trust = self.trust.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = trust.set_revoked(revoked) {
+                tracing::error!(%error, "the list of revoked certificates was not stored");
+            }
+        });
+    }
+}
+
+async fn call(hook: &DnsHook, order: DnsOrder) -> HookResult {
+    let outcome = hook
+        .switch(&DnsSwitch {
+            group: order.group,
+            from: order.from,
+            to: order.to,
+            addresses: order.addresses,
+            from_addresses: order.from_addresses,
+            epoch: order.epoch,
+            incident: order.incident,
+            plan: order.plan,
+            dry_run: false,
+        })
+        .await;
+    // Not seen everywhere yet is worth a word, not a failure: caches take their time.
+    HookResult { switched: outcome.hook_succeeded(), detail: outcome.to_string() }
+}
+
+fn append_failure(error: AppendError) -> AppendFailure {
+    match error {
+        AppendError::NotLeader { .. } => AppendFailure::NotLeader,
+        other => AppendFailure::Unknown(other.to_string()),
+    }
+}

@@ -1,0 +1,234 @@
+//! Agents' sessions and lease streams.
+//!
+//! A host may only speak for itself: every message's host must be the name in
+//! its certificate. A message that cannot be understood ends the session with
+//! the reason in words; the agent reconnects and the reason is in both logs.
+
+use crate::{
+    consensus::Consensus,
+    driver::Handle,
+    outbound::agents::{Agents, QUEUE},
+};
+use certs::{Allow, require};
+use failover::{Asker, Event};
+use model::{Heartbeat, HostId, LeaseRequest, StepReport};
+use proto::{
+    convert::WireError,
+    v1::{self, agent_link_server::AgentLink, agent_message::Body, coordinator_message as down},
+};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long a new session may take to say who it is.
+const HELLO: Duration = Duration::from_secs(5);
+/// How often the list of coordinators is looked at for a change.
+const MEMBERS_EVERY: Duration = Duration::from_secs(2);
+
+/// The service.
+#[derive(Clone)]
+pub struct AgentService {
+    handle: Handle,
+    agents: Agents,
+    consensus: Consensus,
+    name: String,
+}
+
+impl AgentService {
+    /// The service of the coordinator called `name`.
+    #[must_use]
+    pub fn new(handle: Handle, agents: Agents, consensus: Consensus, name: String) -> Self {
+        Self { handle, agents, consensus, name }
+    }
+
+    fn welcome(&self) -> v1::Welcome {
+        let mut coordinators: Vec<String> = self
+            .consensus
+            .members()
+            .into_iter()
+            .filter(|status| !status.member.witness)
+            .map(|status| status.member.address)
+            .collect();
+        coordinators.sort();
+        v1::Welcome {
+            version: Some(proto::own_version()),
+            coordinator: self.name.clone(),
+            coordinators,
+        }
+    }
+
+    /// Tells every agent when the coordinators change; runs until dropped.
+    pub async fn watch_members(self) {
+        let mut told = self.welcome();
+        let mut ticks = tokio::time::interval(MEMBERS_EVERY);
+        loop {
+            ticks.tick().await;
+            let now = self.welcome();
+            if now != told {
+                self.agents.welcome(&now);
+                told = now;
+            }
+        }
+    }
+
+    async fn serve(
+        self,
+        host: HostId,
+        mut incoming: Streaming<v1::AgentMessage>,
+        out: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
+    ) {
+        let number = self.agents.enter(&host, out.clone());
+        let first = [down::Body::Welcome(self.welcome()), down::Body::Trust(self.trust().await)];
+        for body in first {
+            // A queue that is full at its start belongs to nobody who listens.
+            let _ = out.try_send(Ok(v1::CoordinatorMessage { body: Some(body) }));
+        }
+        self.handle.event(Event::SessionOpened { host: host.clone() }).await;
+        tracing::info!(%host, "agent connected");
+        let end = loop {
+            match incoming.message().await {
+                Ok(Some(message)) => {
+                    if let Err(status) = self.take(&host, message).await {
+                        tracing::warn!(%host, reason = status.message(), "agent refused");
+                        let _ = out.try_send(Err(status));
+                        break "refused".to_owned();
+                    }
+                }
+                Ok(None) => break "closed".to_owned(),
+                Err(status) => break status.message().to_owned(),
+            }
+        };
+        self.agents.leave(&host, number);
+        tracing::info!(%host, %end, "agent disconnected");
+    }
+
+    async fn trust(&self) -> v1::TrustUpdate {
+        let revoked = self.handle.query(|engine, _| engine.state().revoked.clone()).await;
+        v1::TrustUpdate { revoked: revoked.unwrap_or_default().into_iter().collect() }
+    }
+
+    async fn take(&self, host: &HostId, message: v1::AgentMessage) -> Result<(), Status> {
+        match message.body {
+            Some(Body::Heartbeat(heartbeat)) => {
+                let heartbeat = Heartbeat::try_from(heartbeat).map_err(|e| misunderstood(&e))?;
+                own(host, &heartbeat.host)?;
+                if !self.handle.offer(Event::Heartbeat(Box::new(heartbeat))) {
+                    tracing::warn!(%host, "a heartbeat was dropped: this coordinator is behind");
+                }
+                Ok(())
+            }
+            Some(Body::Report(report)) => {
+                let report = StepReport::try_from(report).map_err(|e| misunderstood(&e))?;
+                own(host, &report.host)?;
+                tracing::info!(%host, id = %report.id, outcome = ?report.outcome, "report");
+                self.handle.event(Event::Report(Box::new(report))).await;
+                Ok(())
+            }
+            Some(Body::Hello(_)) => Err(Status::invalid_argument("a session begins once")),
+            // By the skew rule: what we do not know, a newer agent can do without.
+            None => Ok(()),
+        }
+    }
+
+    async fn serve_leases(
+        self,
+        host: HostId,
+        asker: Asker,
+        mut incoming: Streaming<v1::LeaseRequest>,
+        out: mpsc::Sender<Result<v1::LeaseReply, Status>>,
+    ) {
+        self.agents.enter_lease(asker, out.clone());
+        while let Ok(Some(request)) = incoming.message().await {
+            let request = LeaseRequest::try_from(request)
+                .map_err(|error| misunderstood(&error))
+                .and_then(|request| own(&host, &request.host).map(|()| request));
+            match request {
+                // Dropped when the queue is full: the agent asks again in a heartbeat.
+                Ok(request) => drop(self.handle.offer(Event::Renewal { asker, request })),
+                Err(status) => {
+                    tracing::warn!(%host, reason = status.message(), "lease request refused");
+                    let _ = out.try_send(Err(status));
+                    break;
+                }
+            }
+        }
+        self.agents.leave_lease(asker);
+    }
+}
+
+fn misunderstood(error: &WireError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn own(host: &HostId, claimed: &HostId) -> Result<(), Status> {
+    if host == claimed {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!(
+        "the certificate is for host `{host}`, the message is from `{claimed}`"
+    )))
+}
+
+fn host_of<T>(request: &Request<T>, call: &str) -> Result<HostId, Status> {
+    let peer = require(request, call, &[Allow::Agents])?;
+    HostId::new(peer.identity.name()).map_err(|e| Status::permission_denied(e.to_string()))
+}
+
+#[tonic::async_trait]
+impl AgentLink for AgentService {
+    type SessionStream = ReceiverStream<Result<v1::CoordinatorMessage, Status>>;
+    type LeaseStream = ReceiverStream<Result<v1::LeaseReply, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let host = host_of(&request, "AgentLink.Session")?;
+        let mut incoming = request.into_inner();
+        let (out, stream) = mpsc::channel(QUEUE);
+        let service = self.clone();
+        // The answer's headers go out at once: the agent waits for them before it speaks.
+        tokio::spawn(async move {
+            match tokio::time::timeout(HELLO, incoming.message()).await {
+                Ok(Ok(Some(v1::AgentMessage { body: Some(Body::Hello(hello)) }))) => {
+                    if let Err(status) = greet(&host, &hello) {
+                        tracing::warn!(%host, reason = status.message(), "agent refused");
+                        let _ = out.try_send(Err(status));
+                        return;
+                    }
+                    service.serve(host, incoming, out).await;
+                }
+                Ok(Ok(_)) => {
+                    let words = "a session begins with Hello";
+                    let _ = out.try_send(Err(Status::invalid_argument(words)));
+                }
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    let words = format!("no Hello within {HELLO:?}");
+                    let _ = out.try_send(Err(Status::deadline_exceeded(words)));
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn lease(
+        &self,
+        request: Request<Streaming<v1::LeaseRequest>>,
+    ) -> Result<Response<Self::LeaseStream>, Status> {
+        let host = host_of(&request, "AgentLink.Lease")?;
+        let (out, stream) = mpsc::channel(QUEUE);
+        let asker = self.handle.asker();
+        tokio::spawn(self.clone().serve_leases(host, asker, request.into_inner(), out));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn greet(host: &HostId, hello: &v1::Hello) -> Result<(), Status> {
+    proto::check_version(hello.version.as_ref())
+        .map_err(|skew| Status::failed_precondition(skew.to_string()))?;
+    let claimed =
+        HostId::new(hello.host.clone()).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    own(host, &claimed)
+}

@@ -1,0 +1,135 @@
+//! The core's facts as the operators' views: words and numbers, no decisions.
+
+use failover::{
+    Bound, Check, Incident, Notification, Phases, Plan, PlanPreview, PlanState, Report, Step,
+    TimelineEntry,
+};
+use proto::v1;
+
+pub(super) fn bound(bound: &Bound) -> v1::Bound {
+    v1::Bound {
+        name: bound.name.into(),
+        ms: bound.value.0,
+        formula: bound.formula.into(),
+        meaning: bound.meaning.into(),
+    }
+}
+
+pub(super) fn check(check: Check) -> v1::Check {
+    v1::Check {
+        name: check.name.into(),
+        subject: check.subject,
+        result: check.result.word().into(),
+        found: check.found,
+        hint: check.hint,
+    }
+}
+
+fn step(plan: &Plan, number: u64, step: &Step) -> v1::Step {
+    v1::Step {
+        number,
+        kind: step.kind.word().into(),
+        what: step.words(plan),
+        state: step.state.word().into(),
+        attempts: step.attempts,
+        detail: step.detail.clone(),
+        started_unix_ms: step.started_at.map(|at| at.0),
+        finished_unix_ms: step.finished_at.map(|at| at.0),
+    }
+}
+
+pub(super) fn plan(plan: &Plan) -> v1::Plan {
+    let report = Report::of_plan(plan);
+    let phases = Phases::of(plan);
+    v1::Plan {
+        id: plan.id.0,
+        group: plan.group.to_string(),
+        kind: plan.kind.word().into(),
+        from: report.from.clone(),
+        to: report.to.clone(),
+        incident: plan.incident.0,
+        state: plan.state.word().into(),
+        reason: match &plan.state {
+            PlanState::Held { reason } => reason.clone(),
+            PlanState::Running | PlanState::Completed => String::new(),
+        },
+        steps: (0..).zip(&plan.steps).map(|(number, s)| step(plan, number, s)).collect(),
+        opened_unix_ms: plan.opened_at.0,
+        closed_unix_ms: plan.closed_at.map(|at| at.0),
+        by: plan.by.clone().unwrap_or_else(|| "automatic".into()),
+        epoch_before: plan.epoch_before.0,
+        epoch_after: report.epoch_after,
+        proof_level: u32::from(report.proof_level),
+        proof: report.proof,
+        phases_ms: phases.known().map(|(name, ms)| (name.to_owned(), ms.0)).collect(),
+        rto_ms: report.rto_ms.map(|ms| ms.0),
+    }
+}
+
+/// A plan that is not one yet: id 0, every step waiting.
+pub(super) fn preview(preview: &PlanPreview) -> v1::Plan {
+    let draft = &preview.draft;
+    let shown = Plan {
+        id: model::PlanId(0),
+        group: draft.group.clone(),
+        kind: draft.kind,
+        from: draft.from.clone(),
+        to: draft.to.clone(),
+        incident: model::IncidentId(0),
+        by: draft.by.clone(),
+        request: draft.request.clone(),
+        reason: draft.reason.clone(),
+        proof_needed: draft.proof_needed,
+        epoch_before: draft.epoch_before,
+        epoch_after: None,
+        proof: None,
+        steps: draft.steps.clone(),
+        state: PlanState::Running,
+        last_good: draft.last_good,
+        suspected_at: draft.suspected_at,
+        opened_at: draft.last_good,
+        closed_at: None,
+    };
+    v1::Plan { state: "preview".into(), phases_ms: Default::default(), ..plan(&shown) }
+}
+
+pub(super) fn incident(incident: &Incident) -> v1::Incident {
+    let entry = |entry: &TimelineEntry| v1::TimelineEntry {
+        at_unix_ms: entry.at.0,
+        what: entry.what.clone(),
+    };
+    v1::Incident {
+        id: incident.id.0,
+        group: incident.group.to_string(),
+        cause: incident.cause.word().into(),
+        severity: incident.cause.severity().word().into(),
+        state: incident.state.word().into(),
+        title: incident.title(),
+        opened_unix_ms: incident.opened_at.0,
+        closed_unix_ms: incident.closed_at.map(|at| at.0),
+        plans: incident.plans.iter().map(|plan| plan.0).collect(),
+        timeline: incident.timeline.iter().map(entry).collect(),
+    }
+}
+
+pub(super) fn notification(notification: &Notification) -> v1::Notification {
+    v1::Notification {
+        id: notification.id.0,
+        group: notification.group.to_string(),
+        incident: notification.incident.0,
+        severity: notification.severity.word().into(),
+        title: notification.title.clone(),
+        body: notification.body.clone(),
+        at_unix_ms: notification.at.0,
+        deliveries: notification
+            .channels
+            .iter()
+            .map(|(channel, delivery)| v1::Delivery {
+                channel: channel.clone(),
+                state: delivery.state.word().into(),
+                attempts: delivery.attempts,
+                detail: delivery.detail.clone(),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,11 @@
+//! Understudy's coordinator: the journal, the decision, the DNS hook and the
+//! notifications. `failover` decides; this crate gives it events and carries
+//! out its effects, and nothing in here decides anything.
+
+pub mod config;
+pub mod consensus;
+pub mod driver;
+pub mod enroll;
+pub mod inbound;
+pub mod outbound;
+pub mod run;

@@ -1,0 +1,104 @@
+//! `understudy-coordinator`: run, enroll, check.
+
+use clap::{Parser, Subcommand};
+use coordinator::{config::Config, consensus, enroll, run};
+use daemon::{config::ConfigError, durable::DurableError, exit::Exit, shutdown, telemetry};
+use std::path::PathBuf;
+
+/// Understudy's coordinator and witness.
+#[derive(Parser)]
+#[command(name = "understudy-coordinator", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run until SIGTERM.
+    Run {
+        /// The configuration file.
+        #[arg(long, default_value = "/etc/understudy/coordinator.toml")]
+        config: PathBuf,
+        /// Log as JSON, one object a line.
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// Get this coordinator's identity with a join token (`coordctl token create`).
+    Enroll {
+        /// The token.
+        #[arg(long, env = "UNDERSTUDY_TOKEN", hide_env_values = true)]
+        token: String,
+        /// The configuration file.
+        #[arg(long, default_value = "/etc/understudy/coordinator.toml")]
+        config: PathBuf,
+    },
+    /// Check the configuration file and say what is wrong with it.
+    Check {
+        /// The configuration file.
+        #[arg(long, default_value = "/etc/understudy/coordinator.toml")]
+        config: PathBuf,
+    },
+}
+
+fn main() -> Exit {
+    // The only provider; a second call would mean that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    match carry_out(cli.verb) {
+        Ok(exit) => exit,
+        Err(error) => {
+            say(&format!("understudy-coordinator: {error:#}"));
+            exit_of(&error)
+        }
+    }
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        Exit::Usage
+    } else if error.chain().any(|cause| cause.is::<DurableError>()) {
+        Exit::NotDurable
+    } else {
+        Exit::Failed
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn carry_out(verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Check { config } => {
+            Config::load(&config)?;
+            say(&format!("{} is sound", config.display()));
+            Ok(Exit::Done)
+        }
+        Verb::Enroll { token, config } => {
+            let loaded = Config::load(&config)?;
+            runtime()?.block_on(enroll::enroll(&loaded, token.trim()))?;
+            say(&format!(
+                "{} is enrolled; next: understudy-coordinator run --config {}",
+                loaded.name.get_ref(),
+                config.display()
+            ));
+            Ok(Exit::Done)
+        }
+        Verb::Run { config, log_json } => {
+            let loaded = Config::load(&config)?;
+            telemetry::init("understudy-coordinator", log_json, consensus::LIBRARY_LOG)?;
+            runtime()?.block_on(async {
+                let shutdown = shutdown::on_signals()?;
+                run::run(loaded, shutdown).await
+            })
+        }
+    }
+}
+
+/// Talk goes to stderr; stdout is for data.
+fn say(line: &str) {
+    use std::io::Write;
+    // Nobody reads it any more: nothing to do about that.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

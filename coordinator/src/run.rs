@@ -1,0 +1,348 @@
+//! Puts a coordinator or a witness together and runs it until it is asked to end.
+
+use crate::{
+    config::{Config, Role},
+    consensus::{Consensus, Dialer, Member, Settings as ConsensusSettings},
+    driver::{Driver, Handle},
+    enroll,
+    inbound::{
+        agents::AgentService, enrolment::EnrolmentService, operators::OperatorService, peers,
+    },
+    outbound::{agents::Agents, dns::DnsHook, notify::Channels},
+};
+use anyhow::{Context, bail};
+use certs::{Expected, Limits, Link, Trust};
+use daemon::{
+    backoff::Backoff, durable, exit::Exit, lock::StateLock, notify_systemd, shutdown::Shutdown,
+};
+use failover::Settings;
+use proto::v1::{
+    agent_link_server::AgentLinkServer, enrolment_server::EnrolmentServer,
+    operator_server::OperatorServer, peer_server::PeerServer,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tonic::transport::Server;
+
+/// Committed records that may wait for the driver.
+const APPLIED_QUEUE: usize = 256;
+/// How often the credentials' files are looked at.
+const CREDENTIALS_EVERY: Duration = Duration::from_secs(1);
+/// How long open calls may take to end at a shutdown.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Connections of joining hosts: a person enrols one host at a time.
+const ENROL_CONNECTIONS: usize = 32;
+
+/// Runs a coordinator or a witness.
+///
+/// # Errors
+/// In words: what is wrong, where, and what to do.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
+    let _lock = StateLock::acquire(&config.state_dir, "understudy-coordinator")?;
+    let trust = Trust::load(config.pki()).context(
+        "this coordinator has no identity yet: run `coordctl init` for the first one, or \
+         `understudy-coordinator enroll --token TOKEN --config FILE` for another",
+    )?;
+    check_name(&config, &trust)?;
+    let (applied_in, applied) = mpsc::channel(APPLIED_QUEUE);
+    let consensus =
+        Consensus::open(consensus_settings(&config), dialer(&trust), applied_in).await?;
+    trust.watch(CREDENTIALS_EVERY, wish(&shutdown));
+    let mut tasks = JoinSet::new();
+    match config.role {
+        Role::Witness => {
+            // The witness has no driver: what it applies is kept by consensus itself.
+            tasks.spawn(discard(applied));
+            serve(&mut tasks, &config, &trust, &shutdown, peers_only(&consensus)).await?;
+        }
+        Role::Coordinator => {
+            coordinate(&mut tasks, &config, &trust, &shutdown, &consensus, applied).await?;
+        }
+    }
+    tasks.spawn(take_part(config.clone(), consensus.clone()));
+    notify_systemd::ready(&format!("{} is up", config.name.get_ref()));
+    tracing::info!(name = %config.name.get_ref(), role = ?config.role, listen = %config.listen.get_ref(), "up");
+    let end = tokio::select! {
+        () = shutdown.requested() => Exit::Done,
+        fatal = consensus.fatal() => {
+            tracing::error!(error = %certs::explain(&*fatal), "this coordinator ends: its journal failed");
+            Exit::NotDurable
+        }
+    };
+    if end == Exit::Done {
+        hand_over(&consensus).await;
+    }
+    shutdown.trigger();
+    // Before the driver's channel is closed: what is committed meanwhile must have a taker.
+    consensus.shutdown().await;
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::debug!("some calls were still open at the shutdown");
+    }
+    Ok(end)
+}
+
+/// A wanted stop of the leader costs no election: leadership goes first to the
+/// other coordinator that is furthest along.
+async fn hand_over(consensus: &Consensus) {
+    let members = consensus.members();
+    if !members.iter().any(|member| member.leader && member.node == consensus.id()) {
+        return;
+    }
+    let others = members.iter().filter(|m| !m.leader && m.voter && !m.member.witness);
+    let Some(next) = others.max_by_key(|member| member.matched) else { return };
+    if let Err(error) = consensus.transfer_leadership(next.node).await {
+        tracing::warn!(to = %next.member, error = %certs::explain(&error), "leadership was not handed over");
+    }
+}
+
+fn check_name(config: &Config, trust: &Trust) -> anyhow::Result<()> {
+    let identity = trust.identity();
+    if identity.name() != config.name.get_ref() {
+        bail!(
+            "the certificate in {} is for {identity}, coordinator.toml says name = \"{}\"; enroll \
+             this coordinator under its own name",
+            config.pki().display(),
+            config.name.get_ref()
+        );
+    }
+    Ok(())
+}
+
+fn wish(shutdown: &Shutdown) -> impl Future<Output = ()> + Send + 'static {
+    let shutdown = shutdown.clone();
+    async move { shutdown.requested().await }
+}
+
+fn consensus_settings(config: &Config) -> ConsensusSettings {
+    let member = Member {
+        name: config.name.get_ref().clone(),
+        address: config.advertise.get_ref().clone(),
+        witness: config.role == Role::Witness,
+    };
+    let (heartbeat, election_min, election_max) = config.timing.durations();
+    let defaults = ConsensusSettings::new(&config.state_dir, member);
+    ConsensusSettings { heartbeat, election_min, election_max, ..defaults }
+}
+
+/// Coordinators dial each other over mTLS; a silent cut is noticed within two seconds.
+fn dialer(trust: &Trust) -> Dialer {
+    let trust = trust.clone();
+    let link = Link {
+        connect: Duration::from_secs(1),
+        keepalive_interval: Duration::from_secs(1),
+        keepalive_timeout: Duration::from_secs(1),
+        user_timeout: Duration::from_secs(2),
+        call: None,
+    };
+    Arc::new(move |address: &str| {
+        let lazy = certs::connect_lazy(&trust, address, &Expected::coordinator(), &link);
+        lazy.unwrap_or_else(|error| {
+            // An address that is none: calls on this channel fail and say so.
+            tracing::error!(%address, error = %certs::explain(&error), "a coordinator's address cannot be dialled");
+            tonic::transport::Endpoint::from_static("http://invalid.understudy.internal:1").connect_lazy()
+        })
+    })
+}
+
+async fn discard(mut applied: mpsc::Receiver<crate::consensus::Applied>) {
+    while applied.recv().await.is_some() {}
+}
+
+fn hands(config: &Config) -> anyhow::Result<crate::driver::Hands> {
+    let channels = Channels::from_config(&config.notify)?;
+    Ok(crate::driver::Hands { dns: config.dns_hook.as_ref().map(DnsHook::new), channels })
+}
+
+type Routes = tonic::service::Routes;
+
+async fn coordinate(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    trust: &Trust,
+    shutdown: &Shutdown,
+    consensus: &Consensus,
+    applied: mpsc::Receiver<crate::consensus::Applied>,
+) -> anyhow::Result<()> {
+    let hands = hands(config)?;
+    let settings = Settings {
+        dns_hook: hands.dns.is_some(),
+        channels: hands.channels.names().map(ToOwned::to_owned).collect(),
+    };
+    let agents = Agents::default();
+    let (driver, handle) =
+        Driver::new(settings, consensus.clone(), applied, agents.clone(), trust.clone(), hands);
+    tasks.spawn(driver.run(shutdown.clone()));
+    let name = config.name.get_ref().clone();
+    let agent_service = AgentService::new(handle.clone(), agents, consensus.clone(), name);
+    let watch = agent_service.clone().watch_members();
+    let ended = wish(shutdown);
+    tasks.spawn(async move {
+        tokio::select! { () = watch => {}, () = ended => {} }
+    });
+    let enrol = config.enrol_advertise.as_ref().map(|address| address.get_ref().clone());
+    let operators =
+        OperatorService::new(handle.clone(), consensus.clone(), trust.clone(), config.pki(), enrol);
+    let routes = peers_only(consensus)
+        .add_service(AgentLinkServer::new(agent_service))
+        .add_service(OperatorServer::new(operators));
+    serve(tasks, config, trust, shutdown, routes).await?;
+    serve_enrolment(tasks, config, trust, shutdown, handle, consensus).await
+}
+
+/// What a witness answers: the other members, health, and the description of the services.
+fn peers_only(consensus: &Consensus) -> Routes {
+    Routes::new(peers::service(consensus.peer_service()))
+}
+
+async fn serve(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    trust: &Trust,
+    shutdown: &Shutdown,
+    routes: Routes,
+) -> anyhow::Result<()> {
+    let listener = bind(config.listen.get_ref()).await?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<PeerServer<crate::consensus::PeerService>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let routes = routes.add_service(health_service).add_service(reflection);
+    let incoming = certs::listen(listener, trust, Limits::default(), wish(shutdown));
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(2)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(4)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, wish(shutdown));
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(error = %certs::explain(&error), "the server ended");
+        }
+    });
+    Ok(())
+}
+
+async fn serve_enrolment(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    trust: &Trust,
+    shutdown: &Shutdown,
+    handle: Handle,
+    consensus: &Consensus,
+) -> anyhow::Result<()> {
+    let Some(address) = &config.enrol_listen else { return Ok(()) };
+    let listener = bind(address.get_ref()).await?;
+    let limits = Limits { connections: ENROL_CONNECTIONS, ..Limits::default() };
+    let incoming = certs::enrol_listen(listener, trust, limits, wish(shutdown));
+    let service = EnrolmentService::new(handle, consensus.clone(), trust.clone(), config.pki());
+    let server = Server::builder()
+        .timeout(Duration::from_secs(10))
+        .add_service(EnrolmentServer::new(service))
+        .serve_with_incoming_shutdown(incoming, wish(shutdown));
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(error = %certs::explain(&error), "the enrolment server ended");
+        }
+    });
+    Ok(())
+}
+
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: is another program there?"))
+}
+
+/// The members that this node knows of, besides itself.
+fn others(config: &Config, consensus: &Consensus) -> Vec<String> {
+    let members = consensus.members().into_iter().map(|status| status.member);
+    members.filter(|m| m.name != *config.name.get_ref()).map(|m| m.address).collect()
+}
+
+/// The marker that `coordctl init` leaves for the first coordinator of an installation.
+fn founding_marker(config: &Config) -> PathBuf {
+    config.state_dir.join("founding.json")
+}
+
+/// What the marker holds: the certificates that `coordctl init` issued.
+#[derive(serde::Deserialize)]
+struct Founding {
+    certificates: Vec<FoundingCertificate>,
+}
+
+#[derive(serde::Deserialize)]
+struct FoundingCertificate {
+    serial: String,
+    identity: String,
+    issued_unix_ms: u64,
+    not_after_unix_ms: u64,
+}
+
+/// Writes the certificates that are older than the journal into it. Doing it
+/// again after a crash changes nothing.
+async fn note(consensus: &Consensus, founding: Founding) -> anyhow::Result<()> {
+    let mut leadership = consensus.leadership();
+    leadership.wait_for(|seen| seen.ready).await.context("the consensus has ended")?;
+    for certificate in founding.certificates {
+        let record = failover::Record::CertificateNoted {
+            serial: certificate.serial,
+            identity: certificate.identity,
+            issued: model::Wall(certificate.issued_unix_ms),
+            not_after: model::Wall(certificate.not_after_unix_ms),
+            at: certs::now(),
+        };
+        consensus.append(record).await?;
+    }
+    Ok(())
+}
+
+/// Founds the cluster when `coordctl init` said so, else asks to join until it is admitted.
+async fn take_part(config: Config, consensus: Consensus) {
+    if let Err(error) = found_or_join(&config, &consensus).await {
+        let error = format!("{error:#}");
+        tracing::error!(%error, "this coordinator takes no part");
+    }
+}
+
+async fn found_or_join(config: &Config, consensus: &Consensus) -> anyhow::Result<()> {
+    let member = consensus_settings(config).member;
+    let marker = founding_marker(config);
+    if let Some(bytes) = durable::read_optional(&marker)? {
+        let founding: Founding = serde_json::from_slice(&bytes).with_context(|| {
+            format!("{} is damaged; run `coordctl init` anew", marker.display())
+        })?;
+        if !consensus.is_initialised().await? {
+            consensus.found(member).await?;
+            tracing::info!("the cluster is founded");
+        }
+        note(consensus, founding).await?;
+        std::fs::remove_file(&marker)
+            .with_context(|| format!("cannot remove {}", marker.display()))?;
+        return Ok(());
+    }
+    if consensus.joined() {
+        return Ok(());
+    }
+    let mut wait = Backoff::from_os(Duration::from_millis(200), Duration::from_secs(5), 20);
+    loop {
+        let mut peers = enroll::peers(&config.state_dir)?;
+        peers.extend(others(config, consensus));
+        if peers.is_empty() {
+            bail!(
+                "it belongs to no cluster and knows of none; run `coordctl init` or `understudy-coordinator enroll`"
+            );
+        }
+        match consensus.ask_to_join(&peers).await {
+            Ok(()) => {
+                tracing::info!("admitted to the cluster");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(error = %certs::explain(&error), "not admitted yet; asking again")
+            }
+        }
+        tokio::time::sleep(wait.wait()).await;
+    }
+}
