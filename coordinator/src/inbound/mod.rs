@@ -10,6 +10,9 @@ use crate::driver::Gone;
 use failover::Refused;
 use tonic::{Code, Status, metadata::MetadataValue};
 
+#[cfg(test)]
+mod tests;
+
 /// Beside a refusal by a coordinator that does not lead: "host:port" of the
 /// one that does, empty when none is known.
 pub const LEADER_HEADER: &str = "understudy-leader";

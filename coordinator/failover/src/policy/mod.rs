@@ -1,0 +1,183 @@
+//! What an operator wants for a group. Checked whole before it is accepted;
+//! every bound follows from the one knob `lease` (T).
+
+mod check;
+mod timing;
+
+pub use check::SpecFault;
+pub use timing::{Bound, Timing};
+
+use crate::fence::ProofLevel;
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use model::{GroupId, HostId, Millis, ProbeName, ServiceName, SiteId};
+use serde::{Deserialize, Serialize};
+
+/// What to do when an exclusive service of the active site fails while its host lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnServiceFailed {
+    /// Move the group, after the dwell.
+    #[default]
+    Failover,
+    /// Leave it to a person.
+    Hold,
+}
+
+/// One place where the group can be active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteSpec {
+    /// Its name.
+    pub name: SiteId,
+    /// Its hosts.
+    pub hosts: Vec<HostId>,
+    /// What the DNS hook is given for it.
+    pub addresses: Vec<String>,
+}
+
+/// One service of the group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Its name, the same in every host's agent.toml.
+    pub name: ServiceName,
+    /// Whether it may act on one site only.
+    pub exclusive: bool,
+    /// Services that must be healthy first.
+    pub after: Vec<ServiceName>,
+    /// How long its start and health gate may take.
+    pub start_timeout: Millis,
+    /// Its host in each site that has several.
+    pub hosts: BTreeMap<SiteId, HostId>,
+}
+
+/// A group's whole policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSpec {
+    /// Its name.
+    pub name: GroupId,
+    /// T, from which every bound derives.
+    pub lease: Millis,
+    /// The proof that an automatic failover must have.
+    pub automatic_failover_needs: ProofLevel,
+    /// Whether failover starts by itself.
+    pub automatic: bool,
+    /// How long a host must stay lost before an automatic failover starts.
+    pub dwell: Millis,
+    /// How long after a completed failover no automatic one starts (C7).
+    pub cool_down: Millis,
+    /// What a failed exclusive service on a living host leads to.
+    pub on_service_failed: OnServiceFailed,
+    /// The site that is active first, and failback's target.
+    pub primary: SiteId,
+    /// The sites, in order of preference.
+    pub sites: Vec<SiteSpec>,
+    /// The services.
+    pub services: Vec<ServiceSpec>,
+    /// Probes that must hear fresh messages for a site to count as verified.
+    pub feeds: Vec<ProbeName>,
+}
+
+impl GroupSpec {
+    /// The site of this name.
+    #[must_use]
+    pub fn site(&self, name: &SiteId) -> Option<&SiteSpec> {
+        self.sites.iter().find(|site| site.name == *name)
+    }
+
+    /// The site that this host belongs to.
+    #[must_use]
+    pub fn site_of(&self, host: &HostId) -> Option<&SiteSpec> {
+        self.sites.iter().find(|site| site.hosts.contains(host))
+    }
+
+    /// Every bound.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        Timing::derive(self.lease, self.dwell)
+    }
+
+    /// The host that runs `service` on `site`.
+    #[must_use]
+    pub fn host_for(&self, service: &ServiceSpec, site: &SiteSpec) -> Option<HostId> {
+        service.hosts.get(&site.name).or_else(|| site.hosts.first()).cloned()
+    }
+
+    /// The services in an order that respects `after`; file order otherwise.
+    #[must_use]
+    pub fn start_order(&self) -> Vec<&ServiceSpec> {
+        let mut placed: BTreeSet<&ServiceName> = BTreeSet::new();
+        let mut order = Vec::new();
+        while order.len() < self.services.len() {
+            let ready = self.services.iter().find(|service| {
+                !placed.contains(&service.name)
+                    && service.after.iter().all(|name| placed.contains(name))
+            });
+            // A cycle: `check` refuses it, so this is the end for valid policies only.
+            let Some(service) = ready else { break };
+            placed.insert(&service.name);
+            order.push(service);
+        }
+        order
+    }
+
+    /// What changes from `old` to this, one line a field.
+    #[must_use]
+    pub fn differences(&self, old: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut differ = |field: &str, before: String, after: String| {
+            if before != after {
+                lines.push(format!("{field}: {before} -> {after}"));
+            }
+        };
+        differ("lease", old.lease.to_string(), self.lease.to_string());
+        differ(
+            "automatic_failover_needs",
+            old.automatic_failover_needs.to_string(),
+            self.automatic_failover_needs.to_string(),
+        );
+        differ("automatic", old.automatic.to_string(), self.automatic.to_string());
+        differ("dwell", old.dwell.to_string(), self.dwell.to_string());
+        differ("cool_down", old.cool_down.to_string(), self.cool_down.to_string());
+        differ(
+            "on_service_failed",
+            format!("{:?}", old.on_service_failed).to_lowercase(),
+            format!("{:?}", self.on_service_failed).to_lowercase(),
+        );
+        differ("primary", old.primary.to_string(), self.primary.to_string());
+        differ("sites", sites_line(&old.sites), sites_line(&self.sites));
+        differ("services", services_line(&old.services), services_line(&self.services));
+        differ("feeds", names(&old.feeds), names(&self.feeds));
+        lines
+    }
+}
+
+fn names<T: ToString>(list: &[T]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn sites_line(sites: &[SiteSpec]) -> String {
+    let one = |site: &SiteSpec| {
+        format!("{} [{}] ({})", site.name, names(&site.hosts), site.addresses.join(", "))
+    };
+    sites.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn services_line(services: &[ServiceSpec]) -> String {
+    let one = |service: &ServiceSpec| {
+        let share = if service.exclusive { "exclusive" } else { "shared" };
+        let hosts: Vec<String> =
+            service.hosts.iter().map(|(site, host)| format!("{site}={host}")).collect();
+        format!(
+            "{} {share} after [{}] within {} on [{}]",
+            service.name,
+            names(&service.after),
+            service.start_timeout,
+            hosts.join(", ")
+        )
+    };
+    services.iter().map(one).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,67 @@
+//! A step's outcome in words.
+
+use super::Progress;
+use crate::{fence::HostFence, plan::Plan};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use model::{HostId, Outcome};
+
+pub(super) fn fence_failure(
+    plan: &Plan,
+    known: &BTreeMap<HostId, HostFence>,
+    progress: &Progress,
+) -> String {
+    let silent: Vec<&str> = known
+        .iter()
+        .filter(|(_, fence)| fence.acknowledged.is_none())
+        .map(|(host, _)| host.as_str())
+        .collect();
+    let said: Vec<String> = progress.reports.values().filter_map(trouble_words).collect();
+    format!(
+        "proof level {} was not reached: no acknowledgement from {}{}{}",
+        plan.proof_needed,
+        silent.join(", "),
+        if said.is_empty() { "" } else { ": " },
+        said.join("; ")
+    )
+}
+
+pub(super) fn trouble_words(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed { detail } => Some(detail.clone()),
+        Outcome::Refused(refusal) => Some(refusal.to_string()),
+        Outcome::Done { .. } | Outcome::Fenced { .. } | Outcome::Verified(_) => None,
+    }
+}
+
+pub(super) fn success_words(hosts: &[HostId], progress: &Progress) -> String {
+    let one = |(part, outcome): (&u32, &Outcome)| {
+        let host = hosts.get(*part as usize).map_or("?", HostId::as_str);
+        match outcome {
+            Outcome::Verified(v) => {
+                let first = v
+                    .first_message_after
+                    .map(|after| format!(", the first {after} after the promotion"))
+                    .unwrap_or_default();
+                format!("{host}: {} fresh feeds, {} messages{first}", v.fresh_feeds, v.messages)
+            }
+            Outcome::Done { detail } | Outcome::Failed { detail } => format!("{host}: {detail}"),
+            Outcome::Fenced { stopped, .. } => format!("{host}: {} stopped", stopped.len()),
+            Outcome::Refused(refusal) => format!("{host}: {refusal}"),
+        }
+    };
+    progress.reports.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+pub(super) fn unanswered(hosts: &[HostId], progress: &Progress) -> String {
+    let silent: Vec<&str> = (0u32..)
+        .zip(hosts)
+        .filter(|(part, _)| !progress.reports.contains_key(part))
+        .map(|(_, host)| host.as_str())
+        .collect();
+    silent.join(", ")
+}
