@@ -27,6 +27,15 @@ pub fn peers(state_dir: &Path) -> anyhow::Result<Vec<String>> {
     }
 }
 
+/// Keeps the addresses of the others.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn keep_peers(state_dir: &Path, addresses: &[String]) -> anyhow::Result<()> {
+    durable::write_atomic(&peers_file(state_dir), &serde_json::to_vec(addresses)?, 0o600)?;
+    Ok(())
+}
+
 /// Enrols this coordinator with a join token.
 ///
 /// # Errors
@@ -91,8 +100,7 @@ fn keep(
         let path = config.pki().join("authority.key");
         durable::write_atomic(&path, reply.authority_key.as_bytes(), 0o600)?;
     }
-    let peers = serde_json::to_vec(&reply.coordinators)?;
-    durable::write_atomic(&peers_file(&config.state_dir), &peers, 0o600)?;
+    keep_peers(&config.state_dir, &reply.coordinators)?;
     store.complete(&reply.identity, &reply.authority)?;
     Ok(())
 }

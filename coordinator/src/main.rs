@@ -71,7 +71,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn carry_out(verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Check { config } => {
-            Config::load(&config)?;
+            let loaded = Config::load(&config)?;
+            coordinator::outbound::notify::Channels::from_config(&loaded.notify)?;
             say(&format!("{} is sound", config.display()));
             Ok(Exit::Done)
         }

@@ -28,6 +28,8 @@ use tonic::transport::Server;
 const APPLIED_QUEUE: usize = 256;
 /// How often the credentials' files are looked at.
 const CREDENTIALS_EVERY: Duration = Duration::from_secs(1);
+/// How often the members are looked at for [`remember_peers`].
+const PEERS_EVERY: Duration = Duration::from_secs(5);
 /// How long open calls may take to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Connections of joining hosts: a person enrols one host at a time.
@@ -60,6 +62,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
         }
     }
     tasks.spawn(take_part(config.clone(), consensus.clone()));
+    let (remember, ended) = (remember_peers(config.clone(), consensus.clone()), wish(&shutdown));
+    tasks.spawn(async move {
+        tokio::select! { () = remember => {}, () = ended => {} }
+    });
     notify_systemd::ready(&format!("{} is up", config.name.get_ref()));
     tracing::info!(name = %config.name.get_ref(), role = ?config.role, listen = %config.listen.get_ref(), "up");
     let end = tokio::select! {
@@ -122,7 +128,12 @@ fn consensus_settings(config: &Config) -> ConsensusSettings {
     };
     let (heartbeat, election_min, election_max) = config.timing.durations();
     let defaults = ConsensusSettings::new(&config.state_dir, member);
-    ConsensusSettings { heartbeat, election_min, election_max, ..defaults }
+    let enrol_address = config
+        .enrol_advertise
+        .as_ref()
+        .map(|address| address.get_ref().clone())
+        .unwrap_or_default();
+    ConsensusSettings { heartbeat, election_min, election_max, enrol_address, ..defaults }
 }
 
 /// Coordinators dial each other over mTLS; a silent cut is noticed within two seconds.
@@ -169,6 +180,7 @@ async fn coordinate(
         dns_hook: hands.dns.is_some(),
         channels: hands.channels.names().map(ToOwned::to_owned).collect(),
     };
+    let dns = hands.dns.clone();
     let agents = Agents::default();
     let (driver, handle) =
         Driver::new(settings, consensus.clone(), applied, agents.clone(), trust.clone(), hands);
@@ -181,8 +193,14 @@ async fn coordinate(
         tokio::select! { () = watch => {}, () = ended => {} }
     });
     let enrol = config.enrol_advertise.as_ref().map(|address| address.get_ref().clone());
-    let operators =
-        OperatorService::new(handle.clone(), consensus.clone(), trust.clone(), config.pki(), enrol);
+    let operators = OperatorService::new(
+        handle.clone(),
+        consensus.clone(),
+        trust.clone(),
+        config.pki(),
+        enrol,
+        dns,
+    );
     let routes = peers_only(consensus)
         .add_service(AgentLinkServer::new(agent_service))
         .add_service(OperatorServer::new(operators));
@@ -259,6 +277,24 @@ async fn bind(address: &str) -> anyhow::Result<TcpListener> {
 fn others(config: &Config, consensus: &Consensus) -> Vec<String> {
     let members = consensus.members().into_iter().map(|status| status.member);
     members.filter(|m| m.name != *config.name.get_ref()).map(|m| m.address).collect()
+}
+
+/// Keeps the others' addresses beside the journal: a coordinator that has to be
+/// rebuilt without its journal then knows whom to ask.
+async fn remember_peers(config: Config, consensus: Consensus) {
+    let mut ticks = tokio::time::interval(PEERS_EVERY);
+    loop {
+        ticks.tick().await;
+        let others = others(&config, &consensus);
+        let known = enroll::peers(&config.state_dir).unwrap_or_default();
+        if others.is_empty() || others == known {
+            continue;
+        }
+        if let Err(error) = enroll::keep_peers(&config.state_dir, &others) {
+            let error = format!("{error:#}");
+            tracing::warn!(%error, "the others' addresses were not kept");
+        }
+    }
 }
 
 /// The marker that `coordctl init` leaves for the first coordinator of an installation.

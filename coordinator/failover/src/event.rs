@@ -7,8 +7,8 @@ use crate::{
 };
 use alloc::{boxed::Box, string::String};
 use model::{
-    AttemptId, Heartbeat, HostId, LeaseRequest, Mono, NotificationId, PlanId, StepId, StepReport,
-    Term, Wall,
+    AttemptId, Heartbeat, HostId, LeaseRequest, Millis, Mono, NotificationId, PlanId, StepId,
+    StepReport, Term, Wall,
 };
 
 use crate::effect::{Round, Ticket};
@@ -57,8 +57,8 @@ pub enum DeliveryResult {
     Failed {
         /// In words.
         detail: String,
-        /// Whether another try may help.
-        retry: bool,
+        /// How long to wait at least before another try; `None` when none may help.
+        retry_after: Option<Millis>,
     },
 }
 

@@ -131,9 +131,11 @@ fn judge(state: &State, request: &LeaseRequest) -> Result<Timing, LeaseRefusal> 
     if request.epoch != group.epoch {
         return Err(LeaseRefusal::Superseded { epoch: group.epoch });
     }
+    // Once the new epoch is committed nothing is being fenced any more, also
+    // where the plan brings back the very site that it fenced.
     let being_fenced = state
         .running_plan(&request.group)
-        .is_some_and(|plan| plan.from.as_ref() == Some(&site.name));
+        .is_some_and(|plan| plan.from.as_ref() == Some(&site.name) && plan.epoch_after.is_none());
     if group.active.as_ref() != Some(&site.name) || being_fenced {
         return Err(LeaseRefusal::NotActive);
     }

@@ -51,6 +51,8 @@ pub struct ChannelDelivery {
     pub attempts: u64,
     /// The last failure in words.
     pub detail: String,
+    /// How long the channel asked to be left alone after it.
+    pub wait: Millis,
     /// When the last change came.
     pub at: Wall,
 }

@@ -14,7 +14,9 @@ use alloc::{
     boxed::Box,
     string::{String, ToString},
 };
-use model::{AttemptId, Epoch, GroupId, NotificationId, PlanId, SiteId, StepId, Term, Wall};
+use model::{
+    AttemptId, Epoch, GroupId, Millis, NotificationId, PlanId, SiteId, StepId, Term, Wall,
+};
 use serde::{Deserialize, Serialize};
 
 /// A record's place in the journal.
@@ -197,8 +199,8 @@ pub enum Record {
         attempt: AttemptId,
         /// `None` when the channel accepted it.
         failure: Option<String>,
-        /// Whether another try may help.
-        retry: bool,
+        /// How long to wait at least before another try; `None` when none may help.
+        retry_after: Option<Millis>,
         /// When.
         at: Wall,
     },

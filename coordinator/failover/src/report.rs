@@ -147,13 +147,15 @@ impl Report {
         let phases: Vec<String> =
             self.phases_ms.known().map(|(name, value)| format!("{name} {value}")).collect();
         let rto = self.rto_ms.map_or("not reached".to_string(), |rto| rto.to_string());
+        let proof = match self.proof_level {
+            0 => format!("Nothing had to be fenced: {}", self.proof),
+            level => format!("Proof level {level}: {}", self.proof),
+        };
         format!(
-            "{} serves under epoch {}. RTO {rto} ({}). Proof level {}: {}. RPO {}",
+            "{} serves under epoch {}. RTO {rto} ({}). {proof}. RPO {}",
             self.to,
             self.epoch_after,
             phases.join(", "),
-            self.proof_level,
-            self.proof,
             self.rpo_ms.map_or(self.rpo_note.to_string(), |rpo| rpo.to_string()),
         )
     }

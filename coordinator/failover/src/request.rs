@@ -8,7 +8,7 @@ use crate::{
     plan::{self, PlanKind, Step},
     policy::Timing,
     record::{PlanDraft, Record},
-    sight::Sight,
+    sight::{Sight, SiteSight},
     state::Group,
     suspicion::Standing,
 };
@@ -116,7 +116,7 @@ impl PlanRequest {
             ));
         }
         if group.active.as_ref() == Some(&to) {
-            refusals.push(format!("site {to} is already the active one"));
+            refusals.extend(self.already_there(group, sight, target));
         }
         if let Err(why) = could_serve(sight, target) {
             refusals.push(format!("site {to} could not serve: {why}"));
@@ -152,6 +152,23 @@ impl PlanRequest {
         Ok(PlanPreview { draft, reachable, needed, refusals, timing: sight.timing })
     }
 
+    /// A move to where the group already is makes sense for one purpose: to
+    /// bring back a site on which a plan was held, or that does not serve. It
+    /// is fenced like any other and gets a new epoch.
+    fn already_there(&self, group: &Group, sight: &Sight, site: &SiteSight) -> Option<String> {
+        let to = &site.site;
+        match self.kind {
+            PlanKind::Failover if group.hold.is_some() || unhealthy(sight, site).is_some() => None,
+            PlanKind::Failover => {
+                Some(format!("site {to} is already the active one, and it is healthy"))
+            }
+            PlanKind::Start | PlanKind::Switchover | PlanKind::Failback => Some(format!(
+                "site {to} is already the active one; if it does not serve, bring it back with: \
+                 coordctl failover --to {to}"
+            )),
+        }
+    }
+
     /// The record that begins the plan, unless a rule stands against it.
     ///
     /// # Errors
@@ -176,7 +193,7 @@ impl PlanRequest {
 }
 
 /// Why a site is not healthy enough for a planned move.
-fn unhealthy(sight: &Sight, site: &crate::sight::SiteSight) -> Option<String> {
+fn unhealthy(sight: &Sight, site: &SiteSight) -> Option<String> {
     site.hosts.iter().find_map(|host| {
         let standing = sight.standing(host);
         if standing != Standing::Alive {
@@ -187,7 +204,7 @@ fn unhealthy(sight: &Sight, site: &crate::sight::SiteSight) -> Option<String> {
 }
 
 /// How long the site's most silent host has been silent; nothing while it counts as alive.
-fn worst_silence(sight: &Sight, site: &crate::sight::SiteSight) -> Millis {
+fn worst_silence(sight: &Sight, site: &SiteSight) -> Millis {
     site.hosts
         .iter()
         .filter(|host| sight.standing(host) != Standing::Alive)

@@ -279,3 +279,39 @@ fn a_returning_old_active_learns_the_epoch_and_stays_closed() {
     assert_eq!(world.agent("p1").lease_until, None);
     assert_eq!(outcome(&world), (Some(site("standby")), Epoch(2)));
 }
+
+#[test]
+fn a_held_site_is_brought_back_by_a_failover_to_itself() {
+    let mut world = World::running();
+    world.agent("p1").alive = false;
+    let failure = Outcome::Failed { detail: "no such image".into() };
+    world.agent("s1").answers.insert("start-service".into(), vec![failure; 2].into());
+    world.pass(3000);
+    assert!(world.state().groups[&group()].hold.is_some());
+    // The operator mended the image and knows no better place.
+    world.ask(PlanKind::Failover, Some("standby"), None);
+    world.pass(1000);
+    assert_eq!(outcome(&world), (Some(site("standby")), Epoch(3)));
+    let fx = &world.state().groups[&group()];
+    assert!(fx.hold.is_none() && fx.plan.is_none(), "{}", world.transcript.join("\n"));
+    assert_eq!(world.agent("s1").state, ServiceState::Running);
+    assert!(world.agent("s1").lease_until.is_some());
+    // A healthy one is left alone.
+    world.ask(PlanKind::Failover, Some("standby"), None);
+    assert!(world.transcript.last().unwrap().contains("it is healthy"));
+}
+
+#[test]
+fn a_channel_that_asks_for_patience_gets_it() {
+    let mut world = World::running();
+    world.refusals.push_back(failover::DeliveryResult::Failed {
+        detail: "429".into(),
+        retry_after: Some(Millis(5000)),
+    });
+    world.ask(PlanKind::Switchover, Some("standby"), None);
+    world.pass(4500);
+    let waiting = world.state().outbox.values().filter(|n| !n.settled("log")).count();
+    assert_eq!(waiting, 1);
+    world.pass(1000);
+    assert!(world.state().outbox.values().all(|n| n.settled("log")));
+}

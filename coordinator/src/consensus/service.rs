@@ -151,6 +151,7 @@ impl Peer for PeerService {
             role: own.role().into(),
             address: own.address.clone(),
             member: self.0.membership().get_node(&self.0.id).is_some(),
+            enrol_address: self.0.settings.enrol_address.clone(),
         }))
     }
 

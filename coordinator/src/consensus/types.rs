@@ -95,6 +95,8 @@ pub struct Settings {
     pub directory: std::path::PathBuf,
     /// This node as the others shall know it.
     pub member: Member,
+    /// Where joining hosts reach it, told to whoever asks; empty where it enrols nobody.
+    pub enrol_address: String,
     /// How often a leader speaks to the others. Must be longer than the round
     /// trip between coordinators: the library gives each message this long.
     pub heartbeat: Duration,
@@ -116,6 +118,7 @@ impl Settings {
         Self {
             directory: directory.into(),
             member,
+            enrol_address: String::new(),
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),

@@ -144,8 +144,10 @@ impl World {
                 Ok(_) => DeliveryResult::Accepted,
                 Err(error) => {
                     tracing::warn!(%channel, %notification, %error, "a notification was not accepted");
-                    let retry = error.is_worth_retrying();
-                    DeliveryResult::Failed { detail: error.to_string(), retry }
+                    let asked = error.retry_after().unwrap_or_default().as_millis();
+                    let asked = model::Millis(u64::try_from(asked).unwrap_or(u64::MAX));
+                    let retry_after = error.is_worth_retrying().then_some(asked);
+                    DeliveryResult::Failed { detail: error.to_string(), retry_after }
                 }
             };
             handle.event(Event::DeliveryEnded { notification, channel, attempt, result }).await;

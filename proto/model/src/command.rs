@@ -1,6 +1,8 @@
 //! What a coordinator asks of an agent, and the agent's answer (A7).
 
-use crate::{AttemptId, Epoch, GroupId, HostId, Millis, PlanId, ServiceName, SiteId, StepId, Term};
+use crate::{
+    AttemptId, Epoch, GroupId, HostId, Millis, PlanId, ProbeName, ServiceName, SiteId, StepId, Term,
+};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -63,7 +65,10 @@ pub enum Action {
     },
     /// Wait until every started service is healthy and every feed of the group
     /// has brought a fresh message since the promotion.
-    Verify,
+    Verify {
+        /// Probes that agent.toml must have and that must have heard something.
+        feeds: Vec<ProbeName>,
+    },
 }
 
 impl Action {
@@ -74,7 +79,7 @@ impl Action {
             Self::Fence => "fence",
             Self::Promote { .. } => "promote",
             Self::StartService { .. } => "start-service",
-            Self::Verify => "verify",
+            Self::Verify { .. } => "verify",
         }
     }
 }

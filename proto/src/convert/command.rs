@@ -4,7 +4,7 @@ use super::{WireError, bounded, missing, named, text};
 use crate::v1;
 use model::{
     Action, AttemptId, Command, CommandId, Epoch, GroupId, HostId, Millis, Outcome, PlanId,
-    Refusal, ServiceName, SiteId, StepId, StepReport, Term, VerifyEvidence,
+    ProbeName, Refusal, ServiceName, SiteId, StepId, StepReport, Term, VerifyEvidence,
 };
 
 impl From<CommandId> for v1::CommandId {
@@ -33,7 +33,9 @@ impl From<Command> for v1::Command {
             Action::StartService { service } => {
                 Wire::StartService(v1::StartService { service: service.into() })
             }
-            Action::Verify => Wire::Verify(v1::Verify {}),
+            Action::Verify { feeds } => {
+                Wire::Verify(v1::Verify { feeds: feeds.into_iter().map(Into::into).collect() })
+            }
         };
         Self {
             id: Some(c.id.into()),
@@ -68,7 +70,12 @@ impl TryFrom<v1::Command> for Command {
                 Wire::StartService(s) => Action::StartService {
                     service: named("StartService", ServiceName::new(s.service))?,
                 },
-                Wire::Verify(_) => Action::Verify,
+                Wire::Verify(v) => Action::Verify {
+                    feeds: bounded("Verify", "feeds", v.feeds)?
+                        .into_iter()
+                        .map(|name| named("Verify", ProbeName::new(name)))
+                        .collect::<Result<_, _>>()?,
+                },
             },
         })
     }

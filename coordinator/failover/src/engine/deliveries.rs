@@ -113,7 +113,7 @@ impl Engine {
             ChannelState::Waiting => {
                 // A wall clock that stepped back must not hold a notification up.
                 let due = now.wall < delivery.at
-                    || now.wall.since(delivery.at) >= outbox::pause(attempts);
+                    || now.wall.since(delivery.at) >= outbox::pause(attempts).max(delivery.wait);
                 due.then(start).flatten()
             }
             ChannelState::Sending => {
@@ -130,9 +130,9 @@ impl Engine {
 }
 
 fn finished((notification, channel, attempt): Try, result: DeliveryResult, now: Now) -> Record {
-    let (failure, retry) = match result {
-        DeliveryResult::Accepted => (None, false),
-        DeliveryResult::Failed { detail, retry } => (Some(detail), retry),
+    let (failure, retry_after) = match result {
+        DeliveryResult::Accepted => (None, None),
+        DeliveryResult::Failed { detail, retry_after } => (Some(detail), retry_after),
     };
-    Record::DeliveryFinished { notification, channel, attempt, failure, retry, at: now.wall }
+    Record::DeliveryFinished { notification, channel, attempt, failure, retry_after, at: now.wall }
 }

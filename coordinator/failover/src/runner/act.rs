@@ -14,7 +14,7 @@ use crate::{
     suspicion::Standing,
 };
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
-use model::{Action, Command, CommandId, Epoch, HostId, Millis, Outcome, StepId};
+use model::{Action, Command, CommandId, Epoch, HostId, Millis, Outcome, ProbeName, StepId};
 
 /// A command without an answer is sent again after this long: agents answer a
 /// repeated one from their ledger.
@@ -149,7 +149,7 @@ pub(super) fn run_commands(
             let timeout = spec.map_or(VERIFY, |s| s.start_timeout);
             (Action::StartService { service: service.clone() }, timeout)
         }
-        StepKind::Verify { .. } => (Action::Verify, VERIFY),
+        StepKind::Verify { .. } => (Action::Verify { feeds: Vec::new() }, VERIFY),
         StepKind::Fence { .. } | StepKind::Activate | StepKind::Redirect => {
             return Move::Act(Vec::new());
         }
@@ -204,8 +204,32 @@ fn dispatch(
             group: plan.group.clone(),
             epoch,
             deadline,
-            action: action.clone(),
+            action: of_host(scene, plan, hosts, host, action),
         }));
     }
     Move::Act(effects)
+}
+
+/// The action as one host gets it: of the group's feeds, those that it has
+/// probes for. Feeds that no host has a probe for are asked of the first one,
+/// whose refusal then says what is missing.
+fn of_host(
+    scene: &Scene<'_>,
+    plan: &Plan,
+    hosts: &[HostId],
+    host: &HostId,
+    action: &Action,
+) -> Action {
+    let Action::Verify { .. } = action else { return action.clone() };
+    let feeds = scene.state.groups.get(&plan.group).map_or(&[][..], |group| &group.spec.feeds);
+    let has = |host: &HostId, feed: &ProbeName| {
+        scene.view.host(host).is_some_and(|seen| {
+            seen.heartbeat.readings.iter().any(|reading| reading.probe == *feed)
+        })
+    };
+    let own = |feed: &&ProbeName| {
+        let nobodys = !hosts.iter().any(|other| has(other, feed));
+        has(host, feed) || (nobodys && hosts.first() == Some(host))
+    };
+    Action::Verify { feeds: feeds.iter().filter(own).cloned().collect() }
 }

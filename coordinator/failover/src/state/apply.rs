@@ -11,7 +11,7 @@ use alloc::{
     format,
     string::{String, ToString},
 };
-use model::{AttemptId, Epoch, GroupId, IncidentId, NotificationId, Severity, Wall};
+use model::{AttemptId, Epoch, GroupId, IncidentId, Millis, NotificationId, Severity, Wall};
 
 pub(super) fn ignored(why: impl Into<String>) -> Applied {
     Applied::Ignored(why.into())
@@ -25,7 +25,7 @@ impl State {
         match record {
             Record::GroupApplied { spec, .. } => self.apply_group(spec),
             Record::AutomationHeld { group, by, reason, at } => {
-                let hold = Hold { by: by.clone(), reason: reason.clone(), at: *at };
+                let hold = Hold { by: by.clone(), reason: reason.clone(), at: *at, plan: None };
                 self.set_hold(group.as_ref(), Some(hold))
             }
             Record::AutomationResumed { group, .. } => self.set_hold(group.as_ref(), None),
@@ -48,8 +48,15 @@ impl State {
             Record::DeliveryStarted { notification, channel, attempt, at } => {
                 self.apply_delivery_started(*notification, channel, *attempt, *at)
             }
-            Record::DeliveryFinished { notification, channel, attempt, failure, retry, at } => {
-                let outcome = failure.as_ref().map(|why| (why.clone(), *retry));
+            Record::DeliveryFinished {
+                notification,
+                channel,
+                attempt,
+                failure,
+                retry_after,
+                at,
+            } => {
+                let outcome = failure.as_ref().map(|why| (why.clone(), *retry_after));
                 self.apply_delivery_finished(*notification, channel, *attempt, outcome, *at)
             }
             Record::TokenCreated { .. } => self.apply_token_created(record),
@@ -177,6 +184,7 @@ impl State {
             state: ChannelState::Waiting,
             attempts: 0,
             detail: String::new(),
+            wait: Millis::ZERO,
             at,
         });
         match delivery.state {
@@ -196,7 +204,7 @@ impl State {
         id: NotificationId,
         channel: &str,
         attempt: AttemptId,
-        failure: Option<(String, bool)>,
+        failure: Option<(String, Option<Millis>)>,
         at: Wall,
     ) -> Applied {
         let delivery = self.outbox.get_mut(&id).and_then(|n| n.channels.get_mut(channel));
@@ -214,9 +222,11 @@ impl State {
                 delivery.detail = String::new();
             }
             Some(_) if attempt.0 < delivery.attempts => return ignored("an older attempt"),
-            Some((why, retry)) => {
-                let more = retry && delivery.attempts < ATTEMPTS_MAX;
-                delivery.state = if more { ChannelState::Waiting } else { ChannelState::Abandoned };
+            Some((why, retry_after)) => {
+                let more = retry_after.filter(|_| delivery.attempts < ATTEMPTS_MAX);
+                delivery.state =
+                    if more.is_some() { ChannelState::Waiting } else { ChannelState::Abandoned };
+                delivery.wait = more.unwrap_or(Millis::ZERO);
                 delivery.detail = why;
             }
         }

@@ -37,6 +37,9 @@ pub struct Hold {
     pub reason: String,
     /// When.
     pub at: Wall,
+    /// The plan that was given up, when that is the reason: a plan that
+    /// completes after it lifts the hold.
+    pub plan: Option<PlanId>,
 }
 
 impl Hold {

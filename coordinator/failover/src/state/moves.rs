@@ -152,7 +152,7 @@ impl State {
         target.state = StepState::Running;
         target.started_at = target.started_at.or(Some(at));
         let again = if attempt.0 > 1 { format!(" (attempt {attempt})") } else { String::new() };
-        self.tell(incident, at, format!("step {step}: {words}{again}"));
+        self.tell(incident, at, format!("step {}: {words}{again}", step.0 + 1));
         Applied::Done
     }
 
@@ -182,7 +182,7 @@ impl State {
                 target.state = StepState::Done;
                 target.finished_at = Some(at);
                 target.detail = detail.clone();
-                format!("step {step}: done: {detail}")
+                format!("step {}: done: {detail}", step.0 + 1)
             }
             StepResult::Failed { detail } => {
                 target.failures += 1;
@@ -195,7 +195,7 @@ impl State {
                     target.state = StepState::Waiting;
                 }
                 let end = if given_up { "given up" } else { "failed, will be tried again" };
-                format!("step {step}: {end}: {detail}")
+                format!("step {}: {end}: {detail}", step.0 + 1)
             }
         };
         self.tell(incident, at, line);
@@ -226,7 +226,7 @@ impl State {
         target.state = StepState::Done;
         target.finished_at = Some(at);
         target.detail = detail.clone();
-        self.tell(incident, at, format!("step {step}: fenced: {detail}"));
+        self.tell(incident, at, format!("step {}: fenced: {detail}", step.0 + 1));
         Applied::Done
     }
 
@@ -286,12 +286,15 @@ impl State {
         let closed = found.clone();
         if let Some(group) = self.groups.get_mut(&closed.group) {
             group.plan = None;
-            if held.is_none() && closed.kind == PlanKind::Failover {
+            let moved = closed.from.as_ref() != Some(&closed.to);
+            if held.is_none() && closed.kind == PlanKind::Failover && moved {
                 group.failed_over_at = Some(at);
             }
             if let Some(reason) = held {
-                group.hold =
-                    Some(Hold { by: format!("plan {plan}"), reason: reason.to_string(), at });
+                let (by, reason) = (format!("plan {plan}"), reason.to_string());
+                group.hold = Some(Hold { by, reason, at, plan: Some(plan) });
+            } else if group.hold.as_ref().is_some_and(|hold| hold.plan.is_some()) {
+                group.hold = None;
             }
         }
         self.close_incident(&closed, held, at);

@@ -58,6 +58,7 @@ pub(crate) struct World {
     pub(crate) term: Term,
     pub(crate) transcript: Vec<String>,
     pub(crate) hook: VecDeque<HookResult>,
+    pub(crate) refusals: VecDeque<DeliveryResult>,
     pub(crate) quorum: bool,
     pub(crate) commits: bool,
     stuck: Vec<failover::Ticket>,
@@ -122,6 +123,7 @@ impl World {
             term: Term(0),
             transcript: Vec::new(),
             hook: VecDeque::new(),
+            refusals: VecDeque::new(),
             quorum: true,
             commits: true,
             stuck: Vec::new(),
@@ -183,25 +185,8 @@ impl World {
                 vec![]
             }
             Effect::Dispatch(command) => self.obey(&command),
-            Effect::SwitchDns { order, .. } => {
-                self.hook_calls += 1;
-                self.say(format!("hook {} attempt {}", order.addresses.join(","), order.attempt));
-                let good = HookResult { switched: true, detail: "switched".into() };
-                let result = self.hook.pop_front().unwrap_or(good);
-                let (plan, step, attempt) = (order.plan, order.step, order.attempt);
-                vec![Event::HookEnded { plan, step, attempt, result }]
-            }
-            Effect::Deliver { delivery, .. } => {
-                *self.delivered.entry(delivery.notification.0).or_default() += 1;
-                self.say(format!(
-                    "notify {} {}: {}",
-                    delivery.channel, delivery.notification, delivery.title
-                ));
-                let (notification, channel, attempt) =
-                    (delivery.notification, delivery.channel, delivery.attempt);
-                let result = DeliveryResult::Accepted;
-                vec![Event::DeliveryEnded { notification, channel, attempt, result }]
-            }
+            Effect::SwitchDns { order, .. } => self.call_hook(&order),
+            Effect::Deliver { delivery, .. } => self.deliver(*delivery),
             Effect::Reply { id, result } => {
                 self.say(match &result {
                     Ok(applied) => format!("reply {applied:?}"),
@@ -231,6 +216,25 @@ impl World {
             }
             Effect::TrustChanged => vec![],
         }
+    }
+
+    fn call_hook(&mut self, order: &failover::DnsOrder) -> Vec<Event> {
+        self.hook_calls += 1;
+        self.say(format!("hook {} attempt {}", order.addresses.join(","), order.attempt));
+        let good = HookResult { switched: true, detail: "switched".into() };
+        let result = self.hook.pop_front().unwrap_or(good);
+        let (plan, step, attempt) = (order.plan, order.step, order.attempt);
+        vec![Event::HookEnded { plan, step, attempt, result }]
+    }
+
+    fn deliver(&mut self, delivery: failover::Delivery) -> Vec<Event> {
+        *self.delivered.entry(delivery.notification.0).or_default() += 1;
+        let (channel, title) = (&delivery.channel, &delivery.title);
+        self.say(format!("notify {channel} {}: {title}", delivery.notification));
+        let result = self.refusals.pop_front().unwrap_or(DeliveryResult::Accepted);
+        let (notification, channel, attempt) =
+            (delivery.notification, delivery.channel, delivery.attempt);
+        vec![Event::DeliveryEnded { notification, channel, attempt, result }]
     }
 
     fn take_reply(&mut self, reply: LeaseReply) {
@@ -266,7 +270,7 @@ impl World {
             },
             Action::Promote { .. } => Outcome::Done { detail: "lease live".into() },
             Action::StartService { service } => Outcome::Done { detail: format!("{service} runs") },
-            Action::Verify => Outcome::Verified(VerifyEvidence {
+            Action::Verify { .. } => Outcome::Verified(VerifyEvidence {
                 fresh_feeds: 1,
                 messages: 7,
                 first_message_after: Some(Millis(40)),
@@ -284,7 +288,7 @@ impl World {
                     agent.promoted = true;
                 }
                 Action::StartService { .. } => agent.state = ServiceState::Running,
-                Action::Verify => {}
+                Action::Verify { .. } => {}
             }
         }
         let report = StepReport {

@@ -1,12 +1,13 @@
 //! Calls that change something: plans, holds, policies.
 
 use super::{OperatorService, by, group_file, status::level, views};
+use crate::outbound::dns::DnsSwitch;
 use certs::Peer;
 use failover::{
-    Applied, GroupSpec, PlanKind, PlanRequest, Position, ProofLevel, Record, Refused,
+    Applied, GroupSpec, PlanDraft, PlanKind, PlanRequest, Position, ProofLevel, Record, Refused,
     Request as Change,
 };
-use model::{SiteId, Wall};
+use model::{IncidentId, PlanId, SiteId, Wall};
 use proto::v1;
 use std::sync::Arc;
 use tonic::Status;
@@ -27,9 +28,10 @@ impl OperatorService {
             proof_reachable: level(preview.reachable),
             proof_needed: level(preview.needed),
             bounds: preview.timing.bounds().iter().map(views::bound).collect(),
-            refusals: preview.refusals,
+            refusals: preview.refusals.clone(),
         };
         if dry_run {
+            self.try_hook(&preview.draft, &mut reply).await?;
             return Ok(reply);
         }
         reply.refusals.clear();
@@ -46,6 +48,40 @@ impl OperatorService {
             Err(why) => return Err(self.refuse(&why)),
         }
         Ok(reply)
+    }
+
+    /// Calls the DNS hook with `dry_run` and shows what it says beside its step.
+    async fn try_hook(
+        &self,
+        draft: &PlanDraft,
+        reply: &mut v1::StartPlanReply,
+    ) -> Result<(), Status> {
+        let mut steps = reply.plan.iter_mut().flat_map(|plan| plan.steps.iter_mut());
+        let redirect = steps.find(|step| step.kind == "redirect");
+        let (Some(hook), Some(redirect)) = (&self.dns, redirect) else { return Ok(()) };
+        let group = draft.group.clone();
+        let spec = self
+            .ask(move |engine, _| engine.state().groups.get(&group).map(|g| g.spec.clone()))
+            .await?;
+        let addresses = |site: &SiteId| {
+            let found = spec.as_ref().and_then(|spec| spec.site(site));
+            found.map(|site| site.addresses.clone()).unwrap_or_default()
+        };
+        let outcome = hook
+            .switch(&DnsSwitch {
+                group: draft.group.clone(),
+                from: draft.from.clone(),
+                to: draft.to.clone(),
+                addresses: addresses(&draft.to),
+                from_addresses: draft.from.as_ref().map(addresses).unwrap_or_default(),
+                epoch: draft.epoch_before.next(),
+                incident: IncidentId(0),
+                plan: PlanId(0),
+                dry_run: true,
+            })
+            .await;
+        redirect.detail = format!("dry run: {outcome}");
+        Ok(())
     }
 
     async fn plan_request(

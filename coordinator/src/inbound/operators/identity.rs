@@ -1,15 +1,17 @@
 //! Join tokens and certificates.
 
 use super::{OperatorService, by};
-use certs::{JoinRole, Peer, Token};
+use certs::{Expected, JoinRole, Link, Peer, Token};
 use failover::{Record, Request as Change};
 use model::{HostId, Millis, Wall};
-use proto::v1;
-use std::{str::FromStr, sync::Arc};
+use proto::v1::{self, peer_client::PeerClient};
+use std::{str::FromStr, sync::Arc, time::Duration};
 use tonic::Status;
 
 /// A token's life unless asked otherwise.
 const VALID: Millis = Millis::from_secs(24 * 3600);
+/// How long another coordinator may take to say where it enrols.
+const INTRODUCTION: Duration = Duration::from_secs(1);
 /// The longest life: a token in a drawer is a key under the mat.
 const VALID_MAX: Millis = Millis::from_secs(30 * 24 * 3600);
 
@@ -42,7 +44,9 @@ impl OperatorService {
         let authority = certs::Authority::load(&self.pki)
             .map_err(|error| Status::failed_precondition(certs::explain(&error)))?;
         let (now, expires) = (certs::now(), certs::now() + valid);
-        let token = Token::create(host.clone(), role, authority.fingerprint(), vec![own], expires)
+        let mut addresses = vec![own];
+        addresses.extend(self.other_enrolment_addresses().await);
+        let token = Token::create(host.clone(), role, authority.fingerprint(), addresses, expires)
             .map_err(|error| Status::internal(error.to_string()))?;
         let secret_sha256 =
             token.secret_hash().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -57,6 +61,40 @@ impl OperatorService {
         };
         self.change(Change::Write(Box::new(record))).await?;
         Ok(v1::CreateTokenReply { token: token.print(), expires_unix_ms: expires.0 })
+    }
+
+    /// Where the other coordinators enrol, so that a token outlives a change of
+    /// the leader. One that does not answer within a second is left out.
+    async fn other_enrolment_addresses(&self) -> Vec<String> {
+        let mut others = self.consensus.members();
+        others.retain(|member| !member.leader && !member.member.witness);
+        let mut addresses = Vec::new();
+        for other in others {
+            let asked = self.introduce(&other.member.address);
+            let found = match tokio::time::timeout(INTRODUCTION, asked).await {
+                Ok(found) => found,
+                Err(_) => Err(format!("no answer within {INTRODUCTION:?}")),
+            };
+            match found {
+                Ok(address) if address.is_empty() => {}
+                Ok(address) => addresses.push(address),
+                Err(error) => {
+                    tracing::warn!(other = %other.member, %error, "its enrolment address is not known");
+                }
+            }
+        }
+        addresses
+    }
+
+    async fn introduce(&self, address: &str) -> Result<String, String> {
+        let whom = Expected::coordinator();
+        let channel = certs::connect(&self.trust, address, &whom, &Link::default())
+            .await
+            .map_err(|error| certs::explain(&error))?;
+        let asked = PeerClient::new(channel).introduce(v1::IntroduceRequest {}).await;
+        asked
+            .map(|reply| reply.into_inner().enrol_address)
+            .map_err(|status| certs::explain_status(&status))
     }
 
     pub(super) async fn list_all_certificates(

@@ -11,6 +11,7 @@ use crate::{
     consensus::Consensus,
     driver::Handle,
     inbound::{not_leader, refused},
+    outbound::dns::DnsHook,
 };
 use certs::{Allow, Rank, Trust, require};
 use failover::{Applied, Engine, Now, Refused, Request as Change};
@@ -28,13 +29,14 @@ pub struct OperatorService {
     trust: Trust,
     pki: PathBuf,
     enrol: Option<String>,
+    dns: Option<DnsHook>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
 
 impl OperatorService {
     /// The service of a coordinator with these credentials; `enrol` is where
-    /// joining hosts reach it.
+    /// joining hosts reach it, `dns` the hook that a dry run tries.
     #[must_use]
     pub fn new(
         handle: Handle,
@@ -42,8 +44,9 @@ impl OperatorService {
         trust: Trust,
         pki: PathBuf,
         enrol: Option<String>,
+        dns: Option<DnsHook>,
     ) -> Self {
-        Self { handle, consensus, trust, pki, enrol }
+        Self { handle, consensus, trust, pki, enrol, dns }
     }
 
     fn leader(&self) -> Option<String> {

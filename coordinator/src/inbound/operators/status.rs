@@ -284,7 +284,11 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
             group: group.spec.name.to_string(),
             site: site.name.to_string(),
             epoch: standing.map_or(0, |s| s.epoch.0),
-            lease_left_ms: standing.and_then(|s| s.lease_left).map(|left| left.0),
+            // What it said, less the time since: it cannot have been renewed unheard of.
+            lease_left_ms: standing
+                .and_then(|s| s.lease_left)
+                .map(|left| left.saturating_sub(silence.unwrap_or_default()).0)
+                .filter(|left| *left > 0),
             gate: standing.map_or("unknown", |s| s.gate.word()).into(),
         }
     };
@@ -293,23 +297,30 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
         state: word.into(),
         heard_ms_ago: silence.map(|s| s.0),
         groups: groups.map(of_membership).collect(),
-        services: view
-            .map(|v| v.heartbeat.services.iter().map(service).collect())
-            .unwrap_or_default(),
+        services: view.map(|v| services(v, word != "alive")).unwrap_or_default(),
         readings: view
             .map(|v| v.heartbeat.readings.iter().map(reading).collect())
             .unwrap_or_default(),
     }
 }
 
-fn service(service: &model::ServiceStatus) -> v1::HostService {
-    v1::HostService {
-        name: service.service.to_string(),
-        group: service.group.to_string(),
-        exclusive: service.exclusive,
-        state: service.state.word().into(),
-        detail: service.detail.clone(),
-    }
+/// A silent host's services are unknown: what they were is the past.
+fn services(view: &failover::HostView, silent: bool) -> Vec<v1::HostService> {
+    let one = |service: &model::ServiceStatus| {
+        let word = service.state.word();
+        let (state, detail) = match silent {
+            true => ("unknown", format!("{word} when last heard: {}", service.detail)),
+            false => (word, service.detail.clone()),
+        };
+        v1::HostService {
+            name: service.service.to_string(),
+            group: service.group.to_string(),
+            exclusive: service.exclusive,
+            state: state.into(),
+            detail,
+        }
+    };
+    view.heartbeat.services.iter().map(one).collect()
 }
 
 fn reading(reading: &model::Reading) -> v1::HostReading {
