@@ -40,11 +40,10 @@ fn a_full_disk_is_told_plainly() {
 }
 
 /// The writer of the next test: runs in a process of its own, whose files may
-/// not grow beyond one block.
+/// not grow beyond one block. Nothing when run by itself.
 #[test]
-#[ignore = "only as the child process of the test below"]
 fn child_that_may_not_write_much() {
-    let path = PathBuf::from(std::env::var_os("LEDGER").unwrap());
+    let Some(path) = std::env::var_os("LEDGER").map(PathBuf::from) else { return };
     let error = write_atomic(&path, &[b'n'; 100_000], 0o600).unwrap_err();
     assert!(matches!(error, DurableError::Failed { operation: Operation::Write, .. }), "{error}");
 }
@@ -58,7 +57,7 @@ fn a_write_that_fails_half_way_leaves_the_old_file() {
         // With SIGXFSZ ignored the limit shows as an error of the write.
         .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "durable::tests::child_that_may_not_write_much", "--ignored"])
+        .args(["--exact", "durable::tests::child_that_may_not_write_much"])
         .env("LEDGER", &path)
         .output()
         .unwrap();

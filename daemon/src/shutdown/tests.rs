@@ -23,10 +23,16 @@ async fn the_wish_reaches_waiters_early_and_late() {
     assert!(shutdown.is_requested() && shutdown.clone().is_requested());
 }
 
+/// Set in the child process of the test below.
+const CHILD: &str = "UNDERSTUDY_TEST_STAYS";
+
 /// The process of the next test: says what it sees, and never ends by itself.
+/// Nothing when run by itself.
 #[tokio::test]
-#[ignore = "only as the child process of the test below"]
 async fn child_that_stays() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
     let shutdown = on_signals().unwrap();
     println!("\nwaiting");
     shutdown.requested().await;
@@ -37,7 +43,8 @@ async fn child_that_stays() {
 #[test]
 fn the_first_signal_asks_and_the_second_ends() {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "shutdown::tests::child_that_stays", "--ignored", "--nocapture"])
+        .args(["--exact", "shutdown::tests::child_that_stays", "--nocapture"])
+        .env(CHILD, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -3,9 +3,15 @@
 use super::*;
 use std::process::Command;
 
+/// Set in the child processes of the tests below.
+const CHILD: &str = "UNDERSTUDY_TEST_LOGS";
+
+/// The process of the tests below; nothing when run by itself.
 #[test]
-#[ignore = "only as the child process of the tests below"]
 fn child_that_logs() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
     let json = std::env::var_os("AS_JSON").is_some();
     if let Err(error) = init("understudy-agent", json, "") {
         tracing_free_print(&error.to_string());
@@ -23,7 +29,8 @@ fn tracing_free_print(words: &str) {
 
 fn lines(variables: &[(&str, &str)]) -> Vec<String> {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "telemetry::tests::child_that_logs", "--ignored", "--nocapture"])
+        .args(["--exact", "telemetry::tests::child_that_logs", "--nocapture"])
+        .env(CHILD, "1")
         .env_remove(FILTER_VARIABLE)
         .env_remove("JOURNAL_STREAM")
         .envs(variables.iter().copied())
