@@ -1,0 +1,292 @@
+//! The wire: what is written is read back the same, and whatever bytes come,
+//! the answer is a value or a refusal in words.
+
+use model::{
+    Action, AttemptId, Command, CommandId, Epoch, GateState, GroupAssignment, GroupId,
+    GroupStanding, Heartbeat, HostId, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis,
+    Nonce, Outcome, PlanId, ProbeKind, ProbeName, Reading, Refusal, ServiceName, ServiceState,
+    ServiceStatus, SiteId, StepId, StepReport, Term, Verdict, VerifyEvidence,
+};
+use proptest::prelude::*;
+use prost::Message;
+use proto::{convert::WireError, v1};
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-z0-9][a-z0-9._-]{0,20}"
+}
+
+macro_rules! named {
+    ($($make:ident -> $name:ident),*) => {$(
+        fn $make() -> impl Strategy<Value = $name> {
+            name().prop_map(|text| $name::new(text).unwrap())
+        }
+    )*};
+}
+named!(group -> GroupId, host -> HostId, service -> ServiceName, probe -> ProbeName, site -> SiteId);
+
+fn standing() -> impl Strategy<Value = GroupStanding> {
+    let gates =
+        prop_oneof![Just(GateState::Absent), Just(GateState::Closed), Just(GateState::Open)];
+    (group(), any::<u64>(), proptest::option::of(any::<u64>()), gates).prop_map(
+        |(group, epoch, left, gate)| GroupStanding {
+            group,
+            epoch: Epoch(epoch),
+            lease_left: left.map(Millis),
+            gate,
+        },
+    )
+}
+
+fn status() -> impl Strategy<Value = ServiceStatus> {
+    let states = prop_oneof![
+        Just(ServiceState::Stopped),
+        Just(ServiceState::Starting),
+        Just(ServiceState::Running),
+        Just(ServiceState::Unhealthy),
+        Just(ServiceState::Failed),
+        Just(ServiceState::Unknown),
+    ];
+    (service(), group(), any::<bool>(), states, ".{0,40}").prop_map(
+        |(service, group, exclusive, state, detail)| ServiceStatus {
+            service,
+            group,
+            exclusive,
+            state,
+            detail,
+        },
+    )
+}
+
+fn reading() -> impl Strategy<Value = Reading> {
+    let kinds = prop_oneof![
+        Just(ProbeKind::Container),
+        Just(ProbeKind::Disk),
+        Just(ProbeKind::Host),
+        Just(ProbeKind::Zeromq),
+    ];
+    let verdicts = prop_oneof![
+        Just(Verdict::Ok),
+        Just(Verdict::Unknown),
+        Just(Verdict::Warn),
+        Just(Verdict::Critical),
+    ];
+    let measures = proptest::collection::btree_map("[a-z_]{1,12}", any::<i64>(), 0..5);
+    (probe(), kinds, verdicts, ".{0,40}", measures, any::<u64>()).prop_map(
+        |(probe, kind, verdict, summary, measures, age)| Reading {
+            probe,
+            kind,
+            verdict,
+            summary,
+            measures,
+            age: Millis(age),
+        },
+    )
+}
+
+fn heartbeat() -> impl Strategy<Value = Heartbeat> {
+    let lists = (
+        proptest::collection::vec(standing(), 0..4),
+        proptest::collection::vec(status(), 0..4),
+        proptest::collection::vec(reading(), 0..4),
+    );
+    (host(), any::<u64>(), any::<u64>(), any::<u64>(), lists).prop_map(
+        |(host, boot, sequence, term, (groups, services, readings))| Heartbeat {
+            host,
+            boot,
+            sequence,
+            term: Term(term),
+            groups,
+            services,
+            readings,
+        },
+    )
+}
+
+fn id() -> impl Strategy<Value = CommandId> {
+    (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+        |(plan, step, attempt, part)| CommandId {
+            plan: PlanId(plan),
+            step: StepId(step),
+            attempt: AttemptId(attempt),
+            part,
+        },
+    )
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let actions = prop_oneof![
+        Just(Action::Fence),
+        site().prop_map(|site| Action::Promote { site }),
+        service().prop_map(|service| Action::StartService { service }),
+        proptest::collection::vec(probe(), 0..4).prop_map(|feeds| Action::Verify { feeds }),
+    ];
+    (id(), any::<u64>(), host(), group(), any::<u64>(), any::<u64>(), actions).prop_map(
+        |(id, term, host, group, epoch, deadline, action)| Command {
+            id,
+            term: Term(term),
+            host,
+            group,
+            epoch: Epoch(epoch),
+            deadline: Millis(deadline),
+            action,
+        },
+    )
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let refusals = prop_oneof![
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(given, seen)| Refusal::StaleTerm { given: Term(given), seen: Term(seen) }),
+        (any::<u64>(), any::<u64>()).prop_map(|(given, seen)| Refusal::StaleEpoch {
+            given: Epoch(given),
+            seen: Epoch(seen)
+        }),
+        (host(), host()).prop_map(|(given, own)| Refusal::WrongHost { given, own }),
+        ".{0,40}".prop_map(|what| Refusal::NotAllowed { what }),
+        any::<u64>().prop_map(|epoch| Refusal::NoLease { epoch: Epoch(epoch) }),
+        Just(Refusal::TooLate),
+        Just(Refusal::UnknownAction),
+    ];
+    let seen = (any::<u32>(), any::<u64>(), proptest::option::of(any::<u64>()));
+    prop_oneof![
+        ".{0,40}".prop_map(|detail| Outcome::Done { detail }),
+        ".{0,40}".prop_map(|detail| Outcome::Failed { detail }),
+        (proptest::collection::vec(service(), 0..4), any::<bool>())
+            .prop_map(|(stopped, gate_closed)| Outcome::Fenced { stopped, gate_closed }),
+        seen.prop_map(|(fresh_feeds, messages, first)| Outcome::Verified(VerifyEvidence {
+            fresh_feeds,
+            messages,
+            first_message_after: first.map(Millis),
+        })),
+        refusals.prop_map(Outcome::Refused),
+    ]
+}
+
+fn lease_reply() -> impl Strategy<Value = LeaseReply> {
+    let reasons = prop_oneof![
+        Just(LeaseRefusal::NotLeader),
+        Just(LeaseRefusal::NoQuorum),
+        any::<u64>().prop_map(|epoch| LeaseRefusal::Superseded { epoch: Epoch(epoch) }),
+        Just(LeaseRefusal::NotActive),
+        ".{0,40}".prop_map(|detail| LeaseRefusal::Unknown { detail }),
+    ];
+    prop_oneof![
+        (group(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+            |(group, epoch, nonce, term, lease)| LeaseReply::Granted(LeaseGrant {
+                group,
+                epoch: Epoch(epoch),
+                nonce: Nonce(nonce),
+                term: Term(term),
+                lease: Millis(lease),
+                gate_margin: Millis(lease / 20),
+            })
+        ),
+        (group(), any::<u64>(), any::<u64>(), reasons).prop_map(|(group, nonce, term, reason)| {
+            LeaseReply::Refused { group, nonce: Nonce(nonce), term: Term(term), reason }
+        }),
+    ]
+}
+
+/// Through the wire's bytes and back.
+fn carried<M, W>(message: M) -> Result<M, WireError>
+where
+    W: Message + Default + From<M>,
+    M: TryFrom<W, Error = WireError>,
+{
+    let bytes = W::from(message).encode_to_vec();
+    M::try_from(W::decode(bytes.as_slice()).unwrap_or_default())
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(
+        heartbeat in heartbeat(),
+        command in command(),
+        (id, host, group, epoch, outcome) in (id(), host(), group(), any::<u64>(), outcome()),
+        reply in lease_reply(),
+        active in proptest::option::of(site()),
+        site in site(),
+    ) {
+        prop_assert_eq!(carried::<_, v1::Heartbeat>(heartbeat.clone()), Ok(heartbeat));
+        prop_assert_eq!(carried::<_, v1::Command>(command.clone()), Ok(command));
+        let request = LeaseRequest {
+            group: group.clone(),
+            host: host.clone(),
+            epoch: Epoch(epoch),
+            nonce: Nonce(7),
+        };
+        prop_assert_eq!(carried::<_, v1::LeaseRequest>(request.clone()), Ok(request));
+        let assignment = GroupAssignment {
+            group: group.clone(),
+            site,
+            active,
+            epoch: Epoch(epoch),
+            lease: Millis(5000),
+        };
+        prop_assert_eq!(carried::<_, v1::GroupAssignment>(assignment.clone()), Ok(assignment));
+        let report = StepReport { host, id, group, epoch: Epoch(epoch), outcome };
+        prop_assert_eq!(carried::<_, v1::StepReport>(report.clone()), Ok(report));
+        prop_assert_eq!(carried::<_, v1::LeaseReply>(reply.clone()), Ok(reply));
+    }
+
+    #[test]
+    fn any_bytes_are_a_value_or_a_refusal(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(message) = v1::Heartbeat::decode(bytes.as_slice()) {
+            let _ = Heartbeat::try_from(message);
+        }
+        if let Ok(message) = v1::Command::decode(bytes.as_slice()) {
+            let _ = Command::try_from(message);
+        }
+        if let Ok(message) = v1::StepReport::decode(bytes.as_slice()) {
+            let _ = StepReport::try_from(message);
+        }
+        if let Ok(message) = v1::LeaseReply::decode(bytes.as_slice()) {
+            let _ = LeaseReply::try_from(message);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_field_is_ignored_and_an_unknown_value_refused() {
+    let request = v1::LeaseRequest { group: "fx".into(), host: "p1".into(), epoch: 1, nonce: 2 };
+    let mut bytes = request.encode_to_vec();
+    // Field 99, a varint: what a newer program might add.
+    bytes.extend([0x98, 0x06, 0x01]);
+    assert_eq!(v1::LeaseRequest::decode(bytes.as_slice()).unwrap(), request);
+
+    let status = v1::ServiceStatus {
+        service: "bridge".into(),
+        group: "fx".into(),
+        state: 42,
+        ..v1::ServiceStatus::default()
+    };
+    let refused = ServiceStatus::try_from(status).unwrap_err().to_string();
+    assert!(refused.contains("does not know (42)") && refused.contains("upgrade"), "{refused}");
+
+    let command = v1::Command {
+        id: Some(v1::CommandId::default()),
+        host: "p1".into(),
+        group: "fx".into(),
+        ..v1::Command::default()
+    };
+    let refused = Command::try_from(command).unwrap_err();
+    assert_eq!(refused, WireError::Missing { message: "Command", field: "action" });
+}
+
+#[test]
+fn too_much_is_refused_and_long_words_are_cut() {
+    let groups =
+        vec![v1::GroupStanding { group: "fx".into(), gate: 1, ..Default::default() }; 1001];
+    let heartbeat = v1::Heartbeat { host: "p1".into(), groups, ..v1::Heartbeat::default() };
+    let refused = Heartbeat::try_from(heartbeat).unwrap_err().to_string();
+    assert!(refused.contains("1001 entries"), "{refused}");
+
+    let status = v1::ServiceStatus {
+        service: "bridge".into(),
+        group: "fx".into(),
+        state: 3,
+        detail: "ä".repeat(5000),
+        ..v1::ServiceStatus::default()
+    };
+    assert!(ServiceStatus::try_from(status).unwrap().detail.len() <= 4096);
+}
