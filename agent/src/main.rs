@@ -1,0 +1,216 @@
+//! `understudy-agent`: the command line; everything else is in the library.
+
+use agent::{
+    config::Config,
+    coordinators,
+    driver::{self, Ended, Setup},
+    enroll::{self, EnrollError},
+    hold,
+    ledger::Ledger,
+    probe::Probes,
+    service::{ServiceRoom, Services},
+};
+use anyhow::{Context, bail};
+use certs::{RoleKind, Trust};
+use clap::{Parser, Subcommand};
+use daemon::{config::ConfigError, exit::Exit, lock::StateLock, shutdown, telemetry};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+/// How often the credentials' files are looked at.
+const CREDENTIALS_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Parser)]
+#[command(
+    name = "understudy-agent",
+    version,
+    about = "Understudy's agent: eyes and hands on a host"
+)]
+struct Arguments {
+    /// Write the log as JSON, one object a line.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent (systemd does this).
+    Run(ConfigFile),
+    /// Turn a join token into this host's identity; may be repeated.
+    Enroll {
+        /// The line that `coordctl token create --host NAME` printed.
+        #[arg(long, env = "UNDERSTUDY_TOKEN", hide_env_values = true)]
+        token: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Check agent.toml and tell every fault.
+    Check(ConfigFile),
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/understudy/agent.toml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    // Before anything else: the holder is to be small and has its own words.
+    if words.next().is_some_and(|first| first == "hold") {
+        return hold::run(words);
+    }
+    let arguments = Arguments::parse();
+    // Fails only where one is installed already, and then it is this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Err(error) = telemetry::init("understudy-agent", arguments.log_json, "") {
+        return told(&error.into(), Exit::Usage);
+    }
+    let done = match arguments.command {
+        Command::Check(file) => check(&file.config),
+        Command::Run(file) => run(&file.config),
+        Command::Enroll { token, config } => enrol(&config.config, &token),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let exit = exit_of(&error);
+            told(&error, exit)
+        }
+    }
+}
+
+/// stderr is talk.
+fn told(error: &anyhow::Error, exit: Exit) -> ExitCode {
+    let words = match error.downcast_ref::<ConfigError>() {
+        Some(ConfigError::Invalid(faults)) => format!("{faults:#}"),
+        Some(ConfigError::Read { .. } | ConfigError::TooLong { .. }) | None => {
+            format!("understudy-agent: {error:#}")
+        }
+    };
+    // Nobody is left to be told that nobody reads this.
+    let _ = writeln!(std::io::stderr(), "{words}");
+    exit.into()
+}
+
+/// stdout is data.
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("writing to stdout")
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<ConfigError>() {
+        return Exit::Usage;
+    }
+    match error.downcast_ref::<EnrollError>() {
+        Some(EnrollError::Token(_) | EnrollError::Role { .. } | EnrollError::Host { .. }) => {
+            Exit::Usage
+        }
+        Some(EnrollError::Connect(_)) => Exit::Unreachable,
+        Some(EnrollError::Refused(_)) => Exit::Refused,
+        Some(
+            EnrollError::Lock(_)
+            | EnrollError::User { .. }
+            | EnrollError::Store(_)
+            | EnrollError::Coordinators(_),
+        )
+        | None => Exit::Failed,
+    }
+}
+
+fn check(file: &Path) -> anyhow::Result<Exit> {
+    let config = Config::load(file)?;
+    let (services, probes) = (config.services.len(), config.probes.len());
+    say(&format!(
+        "ok: {} (host {}, {services} service(s), {probes} probe(s))",
+        file.display(),
+        config.host
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// Two threads beside the main one, which has the loop to itself: a task that
+/// takes its time then holds up no lease.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_stack_size(512 * 1024)
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be made")
+}
+
+fn enrol(file: &Path, token: &str) -> anyhow::Result<Exit> {
+    let config = Config::load(file)?;
+    let enrolled = runtime()?.block_on(enroll::enroll(&config, token))?;
+    say(&format!(
+        "enrolled host {} (certificate {}); coordinators: {}\nnext: systemctl start understudy-agent, \
+         or: understudy-agent run --config {}",
+        config.host,
+        enrolled.serial,
+        enrolled.coordinators.join(", "),
+        file.display()
+    ))?;
+    Ok(Exit::Done)
+}
+
+fn run(file: &Path) -> anyhow::Result<Exit> {
+    let config = Config::load(file)?;
+    let _lock = StateLock::acquire(&config.state_dir, "understudy-agent")?;
+    let trust =
+        Trust::load(config.pki()).map_err(|error| anyhow::anyhow!("{}", certs::explain(&error)))?;
+    let identity = trust.identity();
+    if identity.role().kind() != RoleKind::Agent || identity.name() != config.host.as_str() {
+        bail!(
+            "the certificate in {} is of {identity}, and agent.toml says host = \"{}\"; \
+             correct agent.toml, or enrol again with a token for this host",
+            config.pki().display(),
+            config.host
+        );
+    }
+    let (ledger, failure) = Ledger::open(&config.state_dir)?;
+    let fixed = config.coordinators.is_some();
+    let list = match &config.coordinators {
+        Some(list) => list.clone(),
+        None => coordinators::load(&config.state_dir)?,
+    };
+    let ended = runtime()?.block_on(async {
+        let shutdown = shutdown::on_signals().context("signals cannot be watched")?;
+        let asked = shutdown.clone();
+        // Ends with the runtime.
+        drop(trust.watch(CREDENTIALS_EVERY, async move { asked.requested().await }));
+        let services = Services::open(&config.services, &ServiceRoom::new(&config.state_dir))?;
+        let probes = Probes::spawn(&config.probes, &services)?;
+        tracing::info!(host = %config.host, coordinators = ?list, "understudy-agent runs");
+        let setup = Setup {
+            host: config.host.clone(),
+            state_dir: config.state_dir.clone(),
+            coordinators: list,
+            coordinators_fixed: fixed,
+            groups: config.groups(),
+            services,
+            probes,
+            ledger,
+            failure,
+            trust,
+            shutdown,
+        };
+        anyhow::Ok(Box::pin(driver::run(setup)).await)
+    })?;
+    match ended {
+        Ended::Asked => Ok(Exit::Done),
+        Ended::Ledger(error) => {
+            tracing::error!(%error, "ended, because the ledger must be durable");
+            Ok(Exit::NotDurable)
+        }
+        Ended::Defect(error) => bail!("ended, because a part of the agent failed: {error}"),
+    }
+}

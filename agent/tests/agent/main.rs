@@ -1,0 +1,9 @@
+//! The agent against a coordinator of the tests' own, over real mTLS on
+//! loopback, with real processes as services.
+#![allow(clippy::unwrap_used, reason = "these are tests, also outside of their functions")]
+
+mod bench;
+mod coordinator;
+mod enrolment;
+mod program;
+mod session;
