@@ -300,8 +300,8 @@ async fn a_flood_is_counted_in_bounded_memory() {
     lab.until_verdict(Verdict::Ok).await;
     let before = resident_mib();
     let big = "ab".repeat(60_000);
-    publisher.tell(&serde_json::json!({ "frames": [big], "count": 3000, "every": 0 }));
-    lab.until("some of the flood", |reading| reading.measures["bytes"] > 80_000_000).await;
+    publisher.tell(&serde_json::json!({ "frames": [big], "count": 8000, "every": 0 }));
+    lab.until("some of the flood", |reading| reading.measures["bytes"] > 60_000_000).await;
     let many: Vec<&str> = vec!["00"; 100];
     publisher.tell(&serde_json::json!({ "frames": many, "count": 50, "every": 0 }));
     lab.until("dropped ones", |reading| reading.measures["dropped"] > 0).await;
