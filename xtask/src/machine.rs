@@ -1,0 +1,76 @@
+//! What this machine has: one probe for each thing that the demo or the tests need.
+
+use crate::shell;
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Whether a program can be linked against libzmq: asked of the linker itself,
+/// because the library and its development files are two packages.
+pub(crate) fn links_libzmq() -> bool {
+    let folder = env::temp_dir().join(format!("understudy-xtask-{}", std::process::id()));
+    if fs::create_dir_all(&folder).is_err() {
+        return false;
+    }
+    let source = folder.join("probe.c");
+    let linked = fs::write(&source, "int main(void) { return 0; }\n").is_ok()
+        && Command::new("cc")
+            .arg(&source)
+            .arg("-o")
+            .arg(folder.join("probe"))
+            .arg("-lzmq")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+    // Best effort: a folder left in the temporary directory harms nobody.
+    let _ = fs::remove_dir_all(&folder);
+    linked
+}
+
+/// Whether Debian's python can speak ZeroMQ: the second language of the probe's
+/// tests. Another python that comes first on the path does not have it.
+pub(crate) fn has_pyzmq() -> bool {
+    shell::succeeds("/usr/bin/python3", &["-c", "import zmq"])
+}
+
+/// Whether there is a static busybox to make test images of.
+pub(crate) fn has_busybox() -> bool {
+    Path::new("/bin/busybox").exists() || Path::new("/usr/bin/busybox").exists()
+}
+
+/// Whether Docker's client is installed.
+pub(crate) fn has_docker() -> bool {
+    shell::succeeds("docker", &["--version"])
+}
+
+/// Whether Docker's daemon answers.
+pub(crate) fn docker_answers() -> bool {
+    shell::succeeds("docker", &["info"])
+}
+
+/// Whether `cargo nextest` can be called.
+pub(crate) fn has_nextest() -> bool {
+    shell::cargo(&["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether `cargo deny` can be called.
+pub(crate) fn has_deny() -> bool {
+    shell::cargo(&["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether we are root.
+pub(crate) fn is_root() -> bool {
+    shell::output("id", &["-u"]).is_ok_and(|id| id.trim() == "0")
+}
