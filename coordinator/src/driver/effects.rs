@@ -169,6 +169,7 @@ impl World {
 async fn call(hook: &DnsHook, order: DnsOrder) -> HookResult {
     let outcome = hook
         .switch(&DnsSwitch {
+            round: order.attempt,
             group: order.group,
             from: order.from,
             to: order.to,

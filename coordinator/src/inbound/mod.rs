@@ -48,7 +48,8 @@ pub fn refused(refused: &Refused, leader: Option<&str>) -> Status {
 #[must_use]
 pub fn by_rule(words: String) -> Status {
     let mut status = Status::failed_precondition(words);
-    status.metadata_mut().insert(REFUSED_HEADER, MetadataValue::from_static("rule"));
+    // Empty: the words say which rule.
+    status.metadata_mut().insert(REFUSED_HEADER, MetadataValue::from_static(""));
     status
 }
 

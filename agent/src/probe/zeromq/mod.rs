@@ -56,8 +56,10 @@ const BATCH: u32 = 1024;
 /// Before a socket that could not be made is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Waits between libzmq's own tries to connect, in milliseconds.
-const RECONNECT: (i32, i32) = (100, 2000);
+/// The wait between libzmq's own tries to connect, in milliseconds. It does not
+/// grow: a standby's feed is dead for months, and its first message after a
+/// failover must not wait for a long pause to end.
+const RECONNECT: i32 = 100;
 
 /// A handshake that takes longer is begun anew, in milliseconds.
 const HANDSHAKE: i32 = 5000;
@@ -257,8 +259,7 @@ fn open(
         socket.set_rcvhwm(HIGH_WATER)?;
         socket.set_maxmsgsize(FRAME_MAX)?;
         socket.set_ipv6(true)?;
-        socket.set_reconnect_ivl(RECONNECT.0)?;
-        socket.set_reconnect_ivl_max(RECONNECT.1)?;
+        socket.set_reconnect_ivl(RECONNECT)?;
         socket.set_handshake_ivl(HANDSHAKE)?;
         // The kernel finds out that a publisher's host is gone; ZMTP's own
         // heartbeats would be unknown to older libraries in trading terminals.

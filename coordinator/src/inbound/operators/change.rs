@@ -7,7 +7,7 @@ use failover::{
     Applied, GroupSpec, PlanDraft, PlanKind, PlanRequest, Position, ProofLevel, Record, Refused,
     Request as Change,
 };
-use model::{IncidentId, PlanId, SiteId, Wall};
+use model::{AttemptId, IncidentId, PlanId, SiteId, Wall};
 use proto::v1;
 use std::sync::Arc;
 use tonic::Status;
@@ -69,6 +69,7 @@ impl OperatorService {
         };
         let outcome = hook
             .switch(&DnsSwitch {
+                round: AttemptId(1),
                 group: draft.group.clone(),
                 from: draft.from.clone(),
                 to: draft.to.clone(),

@@ -299,7 +299,7 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
         groups: groups.map(of_membership).collect(),
         services: view.map(|v| services(v, word != "alive")).unwrap_or_default(),
         readings: view
-            .map(|v| v.heartbeat.readings.iter().map(reading).collect())
+            .map(|v| v.heartbeat.readings.iter().map(|r| reading(r, silence)).collect())
             .unwrap_or_default(),
     }
 }
@@ -323,14 +323,15 @@ fn services(view: &failover::HostView, silent: bool) -> Vec<v1::HostService> {
     view.heartbeat.services.iter().map(one).collect()
 }
 
-fn reading(reading: &model::Reading) -> v1::HostReading {
+/// A reading's age grows with its host's silence.
+fn reading(reading: &model::Reading, silence: Option<Millis>) -> v1::HostReading {
     v1::HostReading {
         probe: reading.probe.to_string(),
         kind: reading.kind.word().into(),
         verdict: reading.verdict.word().into(),
         summary: reading.summary.clone(),
         measures: reading.measures.clone().into_iter().collect(),
-        age_ms: reading.age.0,
+        age_ms: (reading.age + silence.unwrap_or_default()).0,
     }
 }
 

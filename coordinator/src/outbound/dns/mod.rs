@@ -15,7 +15,7 @@ use daemon::{
     backoff::Backoff,
     command::{Finished, NotStarted, Program, Run, TimedOut},
 };
-use model::{Epoch, GroupId, IncidentId, Millis, PlanId, SiteId};
+use model::{AttemptId, Epoch, GroupId, IncidentId, Millis, PlanId, SiteId};
 use serde::Serialize;
 use std::{
     fmt,
@@ -37,6 +37,10 @@ const WORDS_MAX: usize = 400;
 /// One switch to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsSwitch {
+    /// The plan's try of its step, from 1: calls are numbered on from the
+    /// earlier tries' most, so that no two calls of a plan have one number,
+    /// also when leaders change.
+    pub round: AttemptId,
     /// The group whose names move.
     pub group: GroupId,
     /// The site that they leave; `None` at the group's first activation.
@@ -231,8 +235,11 @@ impl DnsHook {
     async fn attempts(&self, request: &DnsSwitch) -> Vec<DnsAttempt> {
         let mut backoff = Backoff::from_os(self.pause_first, PAUSE_CAP, PAUSE_JITTER);
         let mut attempts = Vec::new();
-        for number in 1..=self.attempts.max(1) {
-            if number > 1 {
+        let most = self.attempts.max(1);
+        let earlier = u32::try_from(request.round.0.saturating_sub(1)).unwrap_or(u32::MAX);
+        let first = earlier.saturating_mul(most).saturating_add(1);
+        for number in first..first.saturating_add(most) {
+            if number > first {
                 tokio::time::sleep(backoff.wait()).await;
             }
             let run = match self.program(request, number) {

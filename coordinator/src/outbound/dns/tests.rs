@@ -36,6 +36,7 @@ fn hook(path: &Path, more: &str) -> DnsHook {
 
 fn request() -> DnsSwitch {
     DnsSwitch {
+        round: AttemptId(1),
         group: GroupId::new("fx").unwrap(),
         from: Some(SiteId::new("primary").unwrap()),
         to: SiteId::new("standby").unwrap(),
@@ -120,6 +121,17 @@ async fn a_hook_that_fails_is_called_again() {
     let outcome = hook(&path, "attempts = 2").switch(&request()).await;
     assert_eq!(outcome.to_string(), "DNS hook failed after 2 attempts: exit code 9: try 2");
     assert_eq!(failed(outcome).attempts.len(), 2);
+}
+
+#[tokio::test]
+async fn the_next_leaders_calls_are_numbered_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = script(dir.path(), "echo \"call $UNDERSTUDY_ATTEMPT\" >&2; exit 1");
+    let second = DnsSwitch { round: AttemptId(2), ..request() };
+    let outcome = hook(&path, "attempts = 2").switch(&second).await;
+    assert!(outcome.to_string().ends_with("call 4"), "{outcome}");
+    let numbers: Vec<u32> = failed(outcome).attempts.iter().map(|a| a.number).collect();
+    assert_eq!(numbers, [3, 4]);
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ pub enum SetupError {
         reason: String,
     },
     /// A file with a secret that cannot be used.
-    #[error("[[notify]] `{name}`: {source}")]
+    #[error("[[notify]] `{name}`")]
     Secret {
         /// The channel.
         name: String,
@@ -158,7 +158,7 @@ pub enum SetupError {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -339,7 +339,7 @@ fn what_cannot_work_is_refused_at_the_start_without_its_secret() {
         ("[[notify]]\nname='l'\nkind='log'\npath='n.log'\n".into(), "not absolute"),
     ];
     for (text, part) in cases {
-        let words = channels(&text).unwrap_err().to_string();
+        let words = certs::explain(&channels(&text).unwrap_err());
         assert!(words.contains(part) && !words.contains("/hook"), "{part}: {words}");
     }
     assert_eq!(channels(&hook(&good)).unwrap().names().collect::<Vec<_>>(), ["w"]);
