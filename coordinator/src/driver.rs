@@ -24,10 +24,18 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 /// Inputs that may wait: about a second's worth of heartbeats at the scale figure.
 const INPUTS_MAX: usize = 10_000;
+/// Results of effects that may wait: as many as appends and rounds may be under way.
+const RESULTS_MAX: usize = 2000;
+/// A tick that is this late goes before every input: renewals and timers must
+/// not starve behind a crowd.
+const TICK_LATE: Duration = Duration::from_millis(100);
 /// How long a caller waits for its answer: the journal's own deadline and a bit.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -49,6 +57,7 @@ pub struct Gone;
 #[derive(Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
+    results: mpsc::Sender<Event>,
     changes: watch::Receiver<u64>,
     askers: Arc<AtomicU64>,
 }
@@ -58,6 +67,13 @@ impl Handle {
     pub async fn event(&self, event: Event) {
         // Fails only when the process is ending.
         let _ = self.inputs.send(Input::Event(event)).await;
+    }
+
+    /// Puts in what came of an effect. Results have a queue of their own, so
+    /// that no crowd of agents can keep them waiting.
+    pub async fn result(&self, event: Event) {
+        // Fails only when the process is ending.
+        let _ = self.results.send(event).await;
     }
 
     /// Puts an event in if there is room; heartbeats and renewals come again.
@@ -120,6 +136,7 @@ pub fn now() -> Now {
 enum Woken {
     Applied(consensus::Applied),
     Leadership,
+    Result(Event),
     Input(Input),
     Tick,
     Stop,
@@ -132,6 +149,8 @@ pub struct Driver {
     applied: mpsc::Receiver<consensus::Applied>,
     leadership: watch::Receiver<consensus::Leadership>,
     inputs: mpsc::Receiver<Input>,
+    results: mpsc::Receiver<Event>,
+    next_tick: Instant,
     changes: watch::Sender<u64>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Result<Applied, Refused>>>,
     last_request: u64,
@@ -150,9 +169,10 @@ impl Driver {
         hands: Hands,
     ) -> (Self, Handle) {
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let (result_sender, results) = mpsc::channel(RESULTS_MAX);
         let (changes, changed) = watch::channel(0);
         let askers = Arc::new(AtomicU64::new(1));
-        let handle = Handle { inputs: sender, changes: changed, askers };
+        let handle = Handle { inputs: sender, results: result_sender, changes: changed, askers };
         let leadership = consensus.leadership();
         let world = World::new(consensus, agents, trust, hands, handle.clone());
         let driver = Self {
@@ -161,6 +181,8 @@ impl Driver {
             applied,
             leadership,
             inputs,
+            results,
+            next_tick: Instant::now(),
             changes,
             waiting: BTreeMap::new(),
             last_request: 0,
@@ -172,23 +194,29 @@ impl Driver {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let pause = self.engine.tick_every().to_duration();
-            // The arms only name what happened; order is by importance.
+            let late = Instant::now() >= self.next_tick + TICK_LATE;
+            // The arms only name what happened; order is by importance. Inputs go
+            // before ticks, so that what was heard counts before silence does.
             let woken = tokio::select! {
                 biased;
                 Some(applied) = self.applied.recv() => Woken::Applied(applied),
                 Ok(()) = self.leadership.changed() => Woken::Leadership,
-                () = self.world.tick(pause) => Woken::Tick,
+                Some(event) = self.results.recv() => Woken::Result(event),
+                () = std::future::ready(()), if late => Woken::Tick,
                 Some(input) = self.inputs.recv() => Woken::Input(input),
+                () = tokio::time::sleep_until(self.next_tick) => Woken::Tick,
                 () = shutdown.requested() => Woken::Stop,
             };
             match woken {
                 Woken::Applied(applied) => self.take(applied),
                 Woken::Leadership => self.follow_leadership(),
-                Woken::Input(Input::Event(event)) => self.step(event),
+                Woken::Result(event) | Woken::Input(Input::Event(event)) => self.step(event),
                 Woken::Input(Input::Query(query)) => query(&self.engine, now()),
                 Woken::Input(Input::Ask { request, reply }) => self.ask(request, reply),
-                Woken::Tick => self.step(Event::Tick),
+                Woken::Tick => {
+                    self.next_tick = Instant::now() + self.engine.tick_every().to_duration();
+                    self.step(Event::Tick);
+                }
                 Woken::Stop => break,
             }
         }

@@ -35,6 +35,15 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Connections of joining hosts: a person enrols one host at a time.
 const ENROL_CONNECTIONS: usize = 32;
 
+/// The tasks of this process.
+#[derive(Default)]
+struct Tasks {
+    /// Without any of these the process makes no sense.
+    vital: JoinSet<()>,
+    /// These may end by themselves.
+    side: JoinSet<()>,
+}
+
 /// Runs a coordinator or a witness.
 ///
 /// # Errors
@@ -50,20 +59,20 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
     let consensus =
         Consensus::open(consensus_settings(&config), dialer(&trust), applied_in).await?;
     trust.watch(CREDENTIALS_EVERY, wish(&shutdown));
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::default();
     match config.role {
         Role::Witness => {
             // The witness has no driver: what it applies is kept by consensus itself.
-            tasks.spawn(discard(applied));
+            tasks.vital.spawn(discard(applied));
             serve(&mut tasks, &config, &trust, &shutdown, peers_only(&consensus)).await?;
         }
         Role::Coordinator => {
             coordinate(&mut tasks, &config, &trust, &shutdown, &consensus, applied).await?;
         }
     }
-    tasks.spawn(take_part(config.clone(), consensus.clone()));
+    tasks.side.spawn(take_part(config.clone(), consensus.clone()));
     let (remember, ended) = (remember_peers(config.clone(), consensus.clone()), wish(&shutdown));
-    tasks.spawn(async move {
+    tasks.side.spawn(async move {
         tokio::select! { () = remember => {}, () = ended => {} }
     });
     notify_systemd::ready(&format!("{} is up", config.name.get_ref()));
@@ -74,6 +83,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
             tracing::error!(error = %certs::explain(&*fatal), "this coordinator ends: its journal failed");
             Exit::NotDurable
         }
+        // Half a coordinator would lead and do nothing: better none, and a restart.
+        Some(ended) = tasks.vital.join_next() => {
+            let why = ended.err().map_or("it returned".to_owned(), |error| error.to_string());
+            tracing::error!(%why, "this coordinator ends: a vital part of it has ended");
+            Exit::Failed
+        }
     };
     if end == Exit::Done {
         hand_over(&consensus).await;
@@ -81,7 +96,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
     shutdown.trigger();
     // Before the driver's channel is closed: what is committed meanwhile must have a taker.
     consensus.shutdown().await;
-    let drained = async { while tasks.join_next().await.is_some() {} };
+    let drained = async {
+        while tasks.vital.join_next().await.is_some() {}
+        while tasks.side.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::debug!("some calls were still open at the shutdown");
     }
@@ -168,7 +186,7 @@ fn hands(config: &Config) -> anyhow::Result<crate::driver::Hands> {
 type Routes = tonic::service::Routes;
 
 async fn coordinate(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     config: &Config,
     trust: &Trust,
     shutdown: &Shutdown,
@@ -184,12 +202,12 @@ async fn coordinate(
     let agents = Agents::default();
     let (driver, handle) =
         Driver::new(settings, consensus.clone(), applied, agents.clone(), trust.clone(), hands);
-    tasks.spawn(driver.run(shutdown.clone()));
+    tasks.vital.spawn(driver.run(shutdown.clone()));
     let name = config.name.get_ref().clone();
     let agent_service = AgentService::new(handle.clone(), agents, consensus.clone(), name);
     let watch = agent_service.clone().watch_members();
     let ended = wish(shutdown);
-    tasks.spawn(async move {
+    tasks.side.spawn(async move {
         tokio::select! { () = watch => {}, () = ended => {} }
     });
     let enrol = config.enrol_advertise.as_ref().map(|address| address.get_ref().clone());
@@ -214,7 +232,7 @@ fn peers_only(consensus: &Consensus) -> Routes {
 }
 
 async fn serve(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     config: &Config,
     trust: &Trust,
     shutdown: &Shutdown,
@@ -234,7 +252,7 @@ async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(4)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, wish(shutdown));
-    tasks.spawn(async move {
+    tasks.vital.spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(error = %certs::explain(&error), "the server ended");
         }
@@ -243,7 +261,7 @@ async fn serve(
 }
 
 async fn serve_enrolment(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     config: &Config,
     trust: &Trust,
     shutdown: &Shutdown,
@@ -259,7 +277,7 @@ async fn serve_enrolment(
         .timeout(Duration::from_secs(10))
         .add_service(EnrolmentServer::new(service))
         .serve_with_incoming_shutdown(incoming, wish(shutdown));
-    tasks.spawn(async move {
+    tasks.vital.spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(error = %certs::explain(&error), "the enrolment server ended");
         }

@@ -186,6 +186,9 @@ pub(crate) struct HostFence {
     pub(crate) gate_armed: bool,
     /// Whether it is heard, so that its acknowledgement is worth waiting for.
     pub(crate) in_contact: bool,
+    /// Whether it is heard and says itself that something exclusive runs there
+    /// without a gate: then no clock of ours makes it harmless.
+    pub(crate) contradicted: bool,
 }
 
 /// Concludes the fencing of `epoch`, or not yet.
@@ -203,7 +206,8 @@ pub(crate) fn conclude(
 ) -> Option<FenceProof> {
     let mut proofs = Vec::with_capacity(hosts.len());
     for (host, fence) in hosts {
-        let lapsed = now >= fence.lapses_at && (!fence.in_contact || now >= patience);
+        let lapsed =
+            now >= fence.lapses_at && !fence.contradicted && (!fence.in_contact || now >= patience);
         let how = match fence.acknowledged {
             Some(gate_closed) => ProofHow::Acknowledged { gate_closed },
             None if lapsed => ProofHow::Lapsed { gate_armed: fence.gate_armed },

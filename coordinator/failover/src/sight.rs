@@ -41,7 +41,8 @@ pub struct HostSight {
     pub gate: Option<GateState>,
     /// The group's exclusive services that are not running here.
     pub faults: Vec<ServiceFault>,
-    /// Services that the group expects here and agent.toml does not declare.
+    /// Services that the group expects here and agent.toml does not declare, or
+    /// declares otherwise (exclusive or shared).
     pub undeclared: Vec<ServiceName>,
 }
 
@@ -94,10 +95,13 @@ pub(crate) struct Standpoint {
     pub(crate) mono: Mono,
     /// Its wall clock.
     pub(crate) wall: Wall,
-    /// Since when it has been watching as leader.
+    /// Since when it has been watching.
     pub(crate) since: Mono,
-    /// When the group's last plan ended under this leader.
-    pub(crate) settled: Mono,
+    /// Since when it has been leading: before that no agent could get a lease
+    /// from it, so no service's state counts against anybody.
+    pub(crate) elected: Mono,
+    /// When this coordinator saw the group's last plan end, if it did.
+    pub(crate) settled: Option<Mono>,
 }
 
 impl Sight {
@@ -116,7 +120,13 @@ impl Sight {
             primary: spec.primary.clone(),
             held: state.held(group),
             plan: group.plan,
-            cool_down_left: group.cool_down_left(from.wall),
+            // A wall clock that was ahead must not hold automation up for long.
+            cool_down_left: from
+                .settled
+                .map_or(Millis(u64::MAX), |settled| {
+                    spec.cool_down.saturating_sub(from.mono.since(settled))
+                })
+                .min(group.cool_down_left(from.wall)),
             automatic: spec.automatic,
             on_service_failed: spec.on_service_failed,
             proof_needed: spec.automatic_failover_needs,
@@ -177,7 +187,7 @@ fn host_sight(
             undeclared: Vec::new(),
         };
     };
-    let counted_from = from.since.max(from.settled);
+    let counted_from = from.elected.max(from.settled.unwrap_or_default());
     let mut faults = Vec::new();
     let mut undeclared = Vec::new();
     for service in expected {
@@ -186,7 +196,7 @@ fn host_sight(
             .services
             .iter()
             .find(|s| s.service == service.name && s.group == spec.name);
-        let Some(status) = status else {
+        let Some(status) = status.filter(|status| status.exclusive == service.exclusive) else {
             undeclared.push(service.name.clone());
             continue;
         };

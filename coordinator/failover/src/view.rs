@@ -55,9 +55,13 @@ impl View {
 
     /// Takes a stall of our own out of every silence: what we could not hear
     /// is no evidence against anybody (C5: a late observer abstains).
-    pub(crate) fn forgive(&mut self, stall: Millis) {
+    pub(crate) fn forgive(&mut self, stall: Millis, now: Mono) {
         for host in self.hosts.values_mut() {
-            host.heard += stall;
+            // What was heard during the stall needs no forgiveness.
+            host.heard = (host.heard + stall).min(now);
+            for (_, since) in host.since.values_mut() {
+                *since = (*since + stall).min(now);
+            }
         }
     }
 

@@ -309,11 +309,19 @@ async fn recover(
 
 fn config(settings: &Settings) -> Result<Config, OpenError> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    // A witness that wins must hand over, which costs a second election. So it
+    // waits for one whole election time longer than any coordinator: it still
+    // campaigns, and wins, when no coordinator can.
+    let spread = settings.election_max.saturating_sub(settings.election_min);
+    let (election_min, election_max) = match settings.member.witness {
+        false => (settings.election_min, settings.election_max),
+        true => (settings.election_max, settings.election_max + spread),
+    };
     let config = Config {
         cluster_name: "understudy".into(),
         heartbeat_interval: ms(settings.heartbeat),
-        election_timeout_min: ms(settings.election_min),
-        election_timeout_max: ms(settings.election_max),
+        election_timeout_min: ms(election_min),
+        election_timeout_max: ms(election_max),
         // A cut-off member that returns must not unseat a good leader.
         enable_pre_vote: Some(true),
         // A restarted leader is elected anew: its grants before the restart are

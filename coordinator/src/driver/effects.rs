@@ -14,8 +14,8 @@ use certs::Trust;
 use failover::{
     AppendFailure, Delivery, DeliveryResult, DnsOrder, Effect, Engine, Event, HookResult,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::{task::AbortHandle, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::{sync::watch, task::AbortHandle};
 
 /// What a coordinator can do besides talking: from its configuration.
 #[derive(Clone, Default)]
@@ -30,12 +30,11 @@ pub struct Hands {
 pub(super) struct World {
     consensus: Consensus,
     agents: Agents,
-    trust: Trust,
     hands: Hands,
     handle: Handle,
     hooks: Vec<AbortHandle>,
     installation: Arc<str>,
-    next_tick: Option<Instant>,
+    revoked: watch::Sender<BTreeMap<String, String>>,
 }
 
 impl World {
@@ -47,24 +46,9 @@ impl World {
         handle: Handle,
     ) -> Self {
         let installation = trust.identity().installation().into();
-        Self {
-            consensus,
-            agents,
-            trust,
-            hands,
-            handle,
-            hooks: Vec::new(),
-            installation,
-            next_tick: None,
-        }
-    }
-
-    /// Sleeps until the next tick is due. Cancelling it loses nothing: the due
-    /// time stays, so other events cannot put it off.
-    pub(super) async fn tick(&mut self, every: Duration) {
-        let due = *self.next_tick.get_or_insert_with(|| Instant::now() + every);
-        tokio::time::sleep_until(due).await;
-        self.next_tick = None;
+        let (revoked, news) = watch::channel(trust.revoked());
+        tokio::spawn(keep_revoked(trust, news));
+        Self { consensus, agents, hands, handle, hooks: Vec::new(), installation, revoked }
     }
 
     /// Leadership is lost: a running hook is ended, since the next leader calls it again.
@@ -78,7 +62,7 @@ impl World {
                 let (consensus, handle) = (self.consensus.clone(), self.handle.clone());
                 tokio::spawn(async move {
                     let result = consensus.append(*record).await.map_err(append_failure);
-                    handle.event(Event::Appended { ticket, result }).await;
+                    handle.result(Event::Appended { ticket, result }).await;
                 });
             }
             Effect::ConfirmQuorum { round, .. } => {
@@ -88,7 +72,7 @@ impl World {
                     if let Err(error) = &confirmed {
                         tracing::debug!(%error, "a quorum round failed");
                     }
-                    handle.event(Event::RoundEnded { round, confirmed: confirmed.is_ok() }).await;
+                    handle.result(Event::RoundEnded { round, confirmed: confirmed.is_ok() }).await;
                 });
             }
             Effect::Lease { asker, reply } => self.agents.answer(asker, reply),
@@ -120,7 +104,7 @@ impl World {
                     detail: "this coordinator's coordinator.toml has no [dns_hook]; the pair's files must agree".into(),
                 },
             };
-            handle.event(Event::HookEnded { plan, step, attempt, result }).await;
+            handle.result(Event::HookEnded { plan, step, attempt, result }).await;
         });
         self.hooks.push(task.abort_handle());
     }
@@ -150,19 +134,31 @@ impl World {
                     DeliveryResult::Failed { detail: error.to_string(), retry_after }
                 }
             };
-            handle.event(Event::DeliveryEnded { notification, channel, attempt, result }).await;
+            handle.result(Event::DeliveryEnded { notification, channel, attempt, result }).await;
         });
     }
 
     fn trust_changed(&self, engine: &Engine) {
         let revoked = engine.state().revoked.clone();
         self.agents.trust(&revoked);
-        let trust = self.trust.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = trust.set_revoked(revoked) {
+        self.revoked.send_replace(revoked);
+    }
+}
+
+/// Keeps the newest list of revoked certificates; one at a time, so that an
+/// older list can never win over a newer one.
+async fn keep_revoked(trust: Trust, mut news: watch::Receiver<BTreeMap<String, String>>) {
+    while news.changed().await.is_ok() {
+        let (trust, revoked) = (trust.clone(), news.borrow_and_update().clone());
+        let kept = tokio::task::spawn_blocking(move || trust.set_revoked(revoked)).await;
+        match kept {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = certs::explain(&error);
                 tracing::error!(%error, "the list of revoked certificates was not stored");
             }
-        });
+            Err(error) => tracing::error!(%error, "the list of revoked certificates was not kept"),
+        }
     }
 }
 

@@ -16,13 +16,15 @@ use proto::{
     convert::WireError,
     v1::{self, agent_link_server::AgentLink, agent_message::Body, coordinator_message as down},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long a new session may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
+/// Agents send heartbeats 20 ms apart at the least.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(5);
 /// How often the list of coordinators is looked at for a change.
 const MEMBERS_EVERY: Duration = Duration::from_secs(2);
 
@@ -78,17 +80,22 @@ impl AgentService {
         mut incoming: Streaming<v1::AgentMessage>,
         out: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
     ) {
-        let number = self.agents.enter(&host, out.clone());
+        // Before the session is known to anybody else: the Welcome must come first.
         let first = [down::Body::Welcome(self.welcome()), down::Body::Trust(self.trust().await)];
         for body in first {
             // A queue that is full at its start belongs to nobody who listens.
             let _ = out.try_send(Ok(v1::CoordinatorMessage { body: Some(body) }));
         }
+        let number = self.agents.enter(&host, out.clone());
         self.handle.event(Event::SessionOpened { host: host.clone() }).await;
         tracing::info!(%host, "agent connected");
+        let mut last = None;
         let end = loop {
             match incoming.message().await {
                 Ok(Some(message)) => {
+                    if too_soon(&message, &mut last) {
+                        continue;
+                    }
                     if let Err(status) = self.take(&host, message).await {
                         tracing::warn!(%host, reason = status.message(), "agent refused");
                         let _ = out.try_send(Err(status));
@@ -155,6 +162,20 @@ impl AgentService {
         }
         self.agents.leave_lease(asker);
     }
+}
+
+/// Whether a heartbeat comes sooner after the last than any honest agent sends
+/// one; it is dropped, so that one host cannot crowd out the others.
+fn too_soon(message: &v1::AgentMessage, last: &mut Option<Instant>) -> bool {
+    if !matches!(message.body, Some(Body::Heartbeat(_))) {
+        return false;
+    }
+    let now = Instant::now();
+    if last.is_some_and(|last| now.duration_since(last) < HEARTBEAT_MIN) {
+        return true;
+    }
+    *last = Some(now);
+    false
 }
 
 fn misunderstood(error: &WireError) -> Status {

@@ -8,10 +8,13 @@ use crate::{
     record::Record,
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
-use model::{AttemptId, NotificationId, Term};
+use model::{AttemptId, Millis, NotificationId, Term};
 
 /// Deliveries begun at once at most; the rest waits its turn.
 const AT_ONCE_MAX: usize = 16;
+
+/// A channel that was added later gets notifications up to this old.
+const NEWS_KEPT: Millis = Millis::from_secs(3600);
 
 type Try = (NotificationId, String, AttemptId);
 
@@ -68,8 +71,12 @@ impl Engine {
     /// Proposes the next record of every delivery that needs one.
     pub(super) fn pump_outbox(&mut self, now: Now, out: &mut Vec<Effect>) {
         let outbox = &self.state.outbox;
-        self.deliveries.begun.retain(|(id, channel, _), _| {
-            outbox.get(id).is_some_and(|notification| !notification.settled(channel))
+        // A try whose outcome is committed takes no place any more.
+        self.deliveries.begun.retain(|(id, channel, attempt), _| {
+            let delivery = outbox.get(id).and_then(|n| n.channels.get(channel));
+            delivery.is_some_and(|delivery| {
+                delivery.state == ChannelState::Sending && delivery.attempts == attempt.0
+            })
         });
         let mut room = AT_ONCE_MAX.saturating_sub(self.deliveries.begun.len());
         let mut records = Vec::new();
@@ -107,7 +114,11 @@ impl Engine {
                 at: now.wall,
             })
         };
-        let Some(delivery) = known else { return start() };
+        let Some(delivery) = known else {
+            // A channel that is new does not want the news of yesterday.
+            let fresh = now.wall.since(notification.at) < NEWS_KEPT;
+            return fresh.then(start).flatten();
+        };
         match delivery.state {
             ChannelState::Accepted | ChannelState::Abandoned => None,
             ChannelState::Waiting => {

@@ -143,7 +143,7 @@ impl Engine {
         let gap = now.mono.since(self.last_tick);
         self.last_tick = now.mono;
         if gap > STALL {
-            self.view.forgive(gap);
+            self.view.forgive(gap, now.mono);
         }
         let named: BTreeSet<&HostId> = self.state.named_hosts().collect();
         self.view.prune(&named, now.mono, STRANGER_KEPT);
@@ -380,8 +380,10 @@ impl Engine {
     }
 
     fn sight(&self, group: &Group, now: Now) -> Sight {
-        let settled = self.settled.get(&group.spec.name).copied().unwrap_or(self.born);
-        let from = Standpoint { mono: now.mono, wall: now.wall, since: self.born, settled };
+        let settled = self.settled.get(&group.spec.name).copied();
+        let elected = self.leading.map_or(self.born, |leading| leading.elected);
+        let from =
+            Standpoint { mono: now.mono, wall: now.wall, since: self.born, elected, settled };
         Sight::take(&self.state, group, &self.view, from)
     }
 }

@@ -12,13 +12,16 @@ use crate::{
     record::{Record, StepResult},
     state::Group,
     suspicion::Standing,
+    view::HostView,
 };
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
-use model::{Action, Command, CommandId, Epoch, HostId, Millis, Outcome, ProbeName, StepId};
+use model::{
+    Action, Command, CommandId, Epoch, HostId, Millis, Outcome, ProbeName, ServiceState, StepId,
+};
 
 /// A command without an answer is sent again after this long: agents answer a
 /// repeated one from their ledger.
-const RESEND: Millis = Millis(1000);
+pub(super) const RESEND: Millis = Millis(1000);
 /// How long an acknowledgement of a host that is heard is worth waiting for: a
 /// kill-first stop takes well under a second, a hung Docker call its 10 s deadline.
 const FENCE_PATIENCE: Millis = Millis(12_000);
@@ -61,12 +64,15 @@ pub(super) fn run_fence(
         let standing = seen
             .and_then(|s| s.heartbeat.groups.iter().find(|standing| standing.group == plan.group));
         let silence = seen.map(|s| now.since(s.heard));
+        let alive = Standing::of(silence, Millis::ZERO, &timing) == Standing::Alive;
+        let gate_armed = standing.is_some_and(|standing| fence::armed(standing.gate));
+        let runs = seen.is_some_and(|seen| still_runs(seen, plan));
         let fence = HostFence {
             acknowledged,
             lapses_at: scene.renewals.lapses_at(&plan.group, host, scene.elected, &timing),
-            gate_armed: standing.is_some_and(|standing| fence::armed(standing.gate)),
-            in_contact: Standing::of(silence, Millis::ZERO, &timing) == Standing::Alive
-                && !progress.reports.contains_key(&part),
+            gate_armed,
+            in_contact: alive && !progress.reports.contains_key(&part),
+            contradicted: alive && !gate_armed && runs,
         };
         known.insert(host.clone(), fence);
     }
@@ -82,7 +88,8 @@ pub(super) fn run_fence(
         ProofLevel::Lapsed
     };
     // Where a lapse would do, it is waited for; else a refusal is worth a new try.
-    let hopeless = lapse < plan.proof_needed
+    let in_vain = lapse < plan.proof_needed || known.values().any(|fence| fence.contradicted);
+    let hopeless = in_vain
         && progress.reports.values().any(|outcome| trouble_words(outcome).is_some())
         && now >= progress.begun + RESEND;
     if hopeless || now >= progress.begun + timing.lapse() + FENCE_GRACE {
@@ -90,6 +97,18 @@ pub(super) fn run_fence(
         return finish(plan, progress, StepResult::Failed { detail }, scene);
     }
     dispatch(scene, plan, progress, hosts, plan.epoch_before, FENCE_PATIENCE, &Action::Fence)
+}
+
+/// Whether the host's own last word is that an exclusive service of the group
+/// runs there. A driver that cannot tell counts as running, unless an operator
+/// took the decision.
+fn still_runs(seen: &HostView, plan: &Plan) -> bool {
+    let services = seen.heartbeat.services.iter();
+    services.filter(|s| s.exclusive && s.group == plan.group).any(|service| match service.state {
+        ServiceState::Starting | ServiceState::Running | ServiceState::Unhealthy => true,
+        ServiceState::Unknown => plan.by.is_none(),
+        ServiceState::Stopped | ServiceState::Failed => false,
+    })
 }
 
 pub(super) fn run_redirect(
@@ -164,7 +183,10 @@ pub(super) fn run_commands(
         return finish(plan, progress, StepResult::Done { detail }, scene);
     }
     if scene.now.mono >= progress.begun + deadline + ANSWER_GRACE {
-        let detail = format!("no answer within {deadline} from {}", unanswered(hosts, progress));
+        let excuse =
+            progress.excuse.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
+        let silent = unanswered(hosts, progress);
+        let detail = format!("not done within {deadline} by {silent}{excuse}");
         return finish(plan, progress, StepResult::Failed { detail }, scene);
     }
     dispatch(scene, plan, progress, hosts, group.epoch, deadline, &action)

@@ -11,11 +11,12 @@ use crate::{
     fence::FenceProof,
     lease::Renewals,
     plan::{Plan, PlanKind, Step, StepKind, StepState},
+    policy::ServiceSpec,
     record::Record,
     state::{Group, State},
     view::View,
 };
-use act::{run_commands, run_fence, run_redirect};
+use act::{RESEND, run_commands, run_fence, run_redirect};
 use alloc::{
     boxed::Box,
     collections::BTreeMap,
@@ -23,7 +24,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use model::{AttemptId, Mono, Outcome, PlanId, StepId, StepReport, Term};
+use model::{AttemptId, Mono, Outcome, PlanId, Refusal, StepId, StepReport, Term};
 
 /// What this leader knows of the step under way, and may forget.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Progress {
     begun: Mono,
     sent: BTreeMap<u32, Mono>,
     reports: BTreeMap<u32, Outcome>,
+    /// Why a host could not begin yet, for the words of a failure.
+    excuse: Option<String>,
     hook: Hook,
 }
 
@@ -51,6 +54,7 @@ impl Progress {
             begun: now,
             sent: BTreeMap::new(),
             reports: BTreeMap::new(),
+            excuse: None,
             hook: Hook::NotCalled,
         }
     }
@@ -103,7 +107,21 @@ impl Runner {
             && progress.attempt == report.id.attempt
             && asked == Some(&report.host)
         {
-            progress.reports.insert(report.id.part, report.outcome.clone());
+            let step = plan.step(report.id.step).map(|step| &step.kind);
+            match (&report.outcome, step) {
+                // The lease is on its way, or lapsed meanwhile: it is asked again
+                // until the step's own deadline.
+                (
+                    Outcome::Refused(refusal @ Refusal::NoLease { .. }),
+                    Some(
+                        StepKind::Promote { .. } | StepKind::Start { .. } | StepKind::Verify { .. },
+                    ),
+                ) => progress.excuse = Some(format!("{}: {refusal}", report.host)),
+                _ => {
+                    let outcome = checked(state, plan, report);
+                    progress.reports.insert(report.id.part, outcome);
+                }
+            }
         }
     }
 
@@ -144,6 +162,11 @@ impl Runner {
             return activate(group, plan, id, scene);
         }
         if step.state == StepState::Waiting {
+            // A step that failed is not tried again in the same breath.
+            let tried = self.progress.get(&plan.id).filter(|p| p.step == id).map(|p| p.begun);
+            if tried.is_some_and(|begun| scene.now.mono.since(begun) < RESEND) {
+                return Move::Act(Vec::new());
+            }
             let attempt = AttemptId(step.attempts + 1);
             return commit(Record::StepStarted { plan: plan.id, step: id, attempt, at });
         }
@@ -183,6 +206,30 @@ impl Runner {
             StepKind::Activate => activate(group, plan, id, scene),
         }
     }
+}
+
+/// An acknowledgement counts only when it names everything that had to stop:
+/// what agent.toml does not know as exclusive, the agent has not stopped.
+fn checked(state: &State, plan: &Plan, report: &StepReport) -> Outcome {
+    let Outcome::Fenced { stopped, .. } = &report.outcome else { return report.outcome.clone() };
+    let spec = state.groups.get(&plan.group).map(|group| &group.spec);
+    let site = spec.and_then(|spec| spec.site_of(&report.host));
+    let missing: Vec<&str> = spec
+        .zip(site)
+        .map(|(spec, site)| {
+            let here = |s: &&ServiceSpec| spec.host_for(s, site).as_ref() == Some(&report.host);
+            let exclusive = spec.services.iter().filter(|s| s.exclusive).filter(here);
+            exclusive.filter(|s| !stopped.contains(&s.name)).map(|s| s.name.as_str()).collect()
+        })
+        .unwrap_or_default();
+    if missing.is_empty() {
+        return report.outcome.clone();
+    }
+    let detail = format!(
+        "it did not stop {}: agent.toml there does not declare it as exclusive, as the group does",
+        missing.join(", ")
+    );
+    Outcome::Failed { detail }
 }
 
 fn commit(record: Record) -> Move {

@@ -5,6 +5,7 @@ use crate::{
     fence::FenceProof,
     incident::{Cause, Incident, IncidentState, TimelineEntry},
     plan::{Plan, PlanKind, PlanState, StepKind, StepState},
+    policy::GroupSpec,
     record::{PlanDraft, Record, StepResult},
     report::Report,
     sight::Sight,
@@ -35,6 +36,9 @@ impl State {
                 "{} has moved since: epoch {} is committed",
                 draft.group, group.epoch
             ));
+        }
+        if let Some(why) = misfit(&group.spec, draft) {
+            return ignored(why);
         }
         let id = self.next_plan();
         let incident = self.incident_for(draft, cause, evidence, at);
@@ -338,4 +342,21 @@ impl State {
             incident.tell(at, what);
         }
     }
+}
+
+/// Why a plan does not fit the policy as it is now: it was made for another one.
+fn misfit(spec: &GroupSpec, draft: &PlanDraft) -> Option<String> {
+    if spec.site(&draft.to).is_none() {
+        return Some(format!("{} has no site {} any more", spec.name, draft.to));
+    }
+    let fenced = draft.steps.iter().find_map(|step| match &step.kind {
+        StepKind::Fence { hosts } => Some(hosts),
+        StepKind::Activate
+        | StepKind::Promote { .. }
+        | StepKind::Start { .. }
+        | StepKind::Redirect
+        | StepKind::Verify { .. } => None,
+    });
+    let from = draft.from.as_ref().and_then(|from| spec.site(from)).map(|site| &site.hosts);
+    (fenced != from).then(|| format!("the hosts of {}'s active site have changed", spec.name))
 }

@@ -320,7 +320,7 @@ impl World {
         }
     }
 
-    fn heartbeat(&mut self, name: &str) {
+    pub(crate) fn heartbeat(&mut self, name: &str) {
         let now = self.mono;
         let agent = self.agent(name);
         if !agent.alive || agent.cut {

@@ -1,9 +1,6 @@
 //! What the core does, event by event, in a world of one engine.
 
-#[cfg(test)]
-mod common;
-
-use common::{World, group, host, site, spec};
+use crate::world::{World, group, host, site, spec};
 use failover::{HookResult, IncidentState, PlanKind, PlanState, ProofLevel, Record, Report};
 use model::{Epoch, Millis, Outcome, ServiceState};
 
