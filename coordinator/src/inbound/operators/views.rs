@@ -53,7 +53,7 @@ pub(super) fn plan(plan: &Plan) -> v1::Plan {
             PlanState::Held { reason } => reason.clone(),
             PlanState::Running | PlanState::Completed => String::new(),
         },
-        steps: (0..).zip(&plan.steps).map(|(number, s)| step(plan, number, s)).collect(),
+        steps: (1..).zip(&plan.steps).map(|(number, s)| step(plan, number, s)).collect(),
         opened_unix_ms: plan.opened_at.0,
         closed_unix_ms: plan.closed_at.map(|at| at.0),
         by: plan.by.clone().unwrap_or_else(|| "automatic".into()),
