@@ -1,7 +1,12 @@
-//! The core's tests: exact flows, troubles, and random storms.
+//! The core's tests: exact effects, text scenarios with their transcripts,
+//! flows, troubles, and random storms.
 
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod flows;
+#[cfg(test)]
+mod scripts;
 #[cfg(test)]
 mod storms;
 #[cfg(test)]

@@ -1,0 +1,116 @@
+//! Exact effects, event by event.
+
+use crate::world::{World, group, host};
+use failover::{Asker, Effect, Event, Record, Round, Ticket};
+use model::{Epoch, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce, Term, Wall};
+
+fn request(epoch: u64, name: &str) -> Event {
+    let request =
+        LeaseRequest { group: group(), host: host(name), epoch: Epoch(epoch), nonce: Nonce(9) };
+    Event::Renewal { asker: Asker(4), request }
+}
+
+fn step(world: &mut World, event: Event) -> Vec<Effect> {
+    let now = world.now();
+    world.engine.step(event, now)
+}
+
+fn refusal(reason: LeaseRefusal, term: u64) -> Effect {
+    let reply = LeaseReply::Refused { group: group(), nonce: Nonce(9), term: Term(term), reason };
+    Effect::Lease { asker: Asker(4), reply }
+}
+
+#[test]
+fn c2_a_renewal_leads_to_a_round_and_the_round_to_a_grant() {
+    let mut world = World::running();
+    let asked = step(&mut world, request(1, "p1"));
+    let [Effect::ConfirmQuorum { round, term }] = asked[..] else { panic!("{asked:?}") };
+    assert_eq!(term, Term(1));
+    // A second one waits for a round of its own, begun after it.
+    assert_eq!(step(&mut world, request(1, "s1")), []);
+    let granted = step(&mut world, Event::RoundEnded { round, confirmed: true });
+    let grant = LeaseGrant {
+        group: group(),
+        epoch: Epoch(1),
+        nonce: Nonce(9),
+        term: Term(1),
+        lease: Millis(500),
+        gate_margin: Millis(25),
+    };
+    let next = Round(round.0 + 1);
+    assert_eq!(
+        granted,
+        [
+            Effect::Lease { asker: Asker(4), reply: LeaseReply::Granted(grant) },
+            Effect::ConfirmQuorum { round: next, term: Term(1) },
+        ]
+    );
+    let refused = step(&mut world, Event::RoundEnded { round: next, confirmed: true });
+    assert_eq!(refused, [refusal(LeaseRefusal::NotActive, 1)]);
+}
+
+#[test]
+fn c2_an_unconfirmed_round_grants_nothing() {
+    let mut world = World::running();
+    let asked = step(&mut world, request(1, "p1"));
+    let [Effect::ConfirmQuorum { round, .. }] = asked[..] else { panic!("{asked:?}") };
+    let ended = step(&mut world, Event::RoundEnded { round, confirmed: false });
+    assert_eq!(ended, [refusal(LeaseRefusal::NoQuorum, 1)]);
+    let again = step(&mut world, Event::RoundEnded { round, confirmed: true });
+    assert_eq!(again, [], "a round that ended serves nobody twice");
+}
+
+#[test]
+fn a_follower_grants_nothing_and_decides_nothing() {
+    let mut world = World::running();
+    assert_eq!(step(&mut world, Event::Deposed { term: Term(3) }), []);
+    assert_eq!(step(&mut world, request(1, "p1")), [refusal(LeaseRefusal::NotLeader, 3)]);
+    world.mono.0 += 100;
+    assert_eq!(step(&mut world, Event::Tick), []);
+    assert_eq!(step(&mut world, Event::SessionOpened { host: host("p1") }), []);
+}
+
+#[test]
+fn a_superseded_epoch_is_told_the_committed_one() {
+    let mut world = World::running();
+    let asked = step(&mut world, request(0, "p1"));
+    let [Effect::ConfirmQuorum { round, .. }] = asked[..] else { panic!("{asked:?}") };
+    let ended = step(&mut world, Event::RoundEnded { round, confirmed: true });
+    assert_eq!(ended, [refusal(LeaseRefusal::Superseded { epoch: Epoch(1) }, 1)]);
+}
+
+#[test]
+fn a_session_is_told_where_its_groups_stand() {
+    let mut world = World::running();
+    let effects = step(&mut world, Event::SessionOpened { host: host("s1") });
+    let [Effect::Assign { host: told, term, groups }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((told, *term, groups.len()), (&host("s1"), Term(1), 1));
+    assert_eq!((groups[0].epoch, groups[0].site.as_str()), (Epoch(1), "standby"));
+}
+
+#[test]
+fn a_revocation_reaches_the_tls_side_at_its_commit() {
+    let mut world = World::running();
+    let position = failover::Position { index: 999, term: Term(1) };
+    let record =
+        Record::CertificateRevoked { serial: "0a".into(), reason: "lost".into(), at: Wall(1) };
+    let event = Event::Committed { position, record: Box::new(record) };
+    assert_eq!(step(&mut world, event), [Effect::TrustChanged]);
+}
+
+#[test]
+fn an_append_that_failed_is_decided_anew_and_not_repeated_blindly() {
+    let mut world = World::running();
+    world.agent("p1").alive = false;
+    world.commits = false;
+    world.pass(2000);
+    let open = world.transcript.iter().filter(|line| line.contains("plan-opened failover")).count();
+    assert_eq!(open, 0, "nothing was committed");
+    let stray = Event::Appended {
+        ticket: Ticket(u64::MAX),
+        result: Err(failover::AppendFailure::NotLeader),
+    };
+    // An answer that nobody waits for changes nothing; the one under way stays the only one.
+    let effects = step(&mut world, stray);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Append { .. })), "{effects:?}");
+}
