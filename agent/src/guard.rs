@@ -6,7 +6,7 @@
 //!
 //! Invariants: nothing runs under a term or an epoch lower than seen, for
 //! another host, or for a name that agent.toml does not have; what was done is
-//! never done again.
+//! never done again; what came of one command is never said of another.
 
 use crate::ledger::{Entry, Memory};
 use model::{
@@ -80,11 +80,8 @@ fn check(command: &Command, view: &View<'_>) -> Result<Option<Outcome>, Refusal>
     if command.host != *view.own {
         return Err(Refusal::WrongHost { given: command.host.clone(), own: view.own.clone() });
     }
-    // Before term and epoch: what was done stays done under whichever leader.
-    if let Some(known) = view.memory.command(&command.id)
-        && let Some(outcome) = &known.outcome
-    {
-        return Ok(Some(outcome.clone()));
+    if let Some(outcome) = done(command, view.memory) {
+        return Ok(Some(outcome));
     }
     let (given, seen) = (command.term, view.memory.term());
     if given < seen {
@@ -100,6 +97,19 @@ fn check(command: &Command, view: &View<'_>) -> Result<Option<Outcome>, Refusal>
     allowed(command, view)?;
     standing(command, view)?;
     Ok(None)
+}
+
+/// Before the term is compared: what was done stays done under whichever
+/// leader. Only for this very command, not for one that has its number alone;
+/// and a fence's only while no higher epoch was seen, for under that one this
+/// host may be active again, and "everything is stopped" would prove nothing.
+fn done(command: &Command, memory: &Memory) -> Option<Outcome> {
+    let known = memory.command(&command.id).filter(|known| known.is(command))?;
+    let stands = match command.action {
+        Action::Fence => command.epoch >= memory.epoch(&command.group),
+        Action::Promote { .. } | Action::StartService { .. } | Action::Verify { .. } => true,
+    };
+    known.outcome.clone().filter(|_| stands)
 }
 
 /// A7: only what agent.toml names. A fence as well: for a group that is not

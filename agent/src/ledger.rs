@@ -99,6 +99,29 @@ impl Ledger {
     }
 }
 
+/// A disk that takes its time: what was appended is durable when a test says so.
+#[cfg(test)]
+pub(crate) struct SlowDisk(mpsc::Receiver<Batch>);
+
+#[cfg(test)]
+impl SlowDisk {
+    /// Everything appended so far is durable now.
+    pub(crate) fn settle(&mut self) {
+        while let Ok(batch) = self.0.try_recv() {
+            let _ = batch.done.send(());
+        }
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// An empty ledger on a slow disk.
+    pub(crate) fn on_slow_disk() -> (Self, SlowDisk) {
+        let (queue, batches) = mpsc::channel(QUEUE);
+        (Self { memory: Memory::default(), queue, path: FILE.into() }, SlowDisk(batches))
+    }
+}
+
 /// The thread: what has gathered while the disk was busy goes in one line.
 fn write(
     mut file: LedgerFile,

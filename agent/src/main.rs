@@ -136,12 +136,17 @@ fn check(file: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// How long what still blocks may take at the very end: a write of a small file.
+const END_LIMIT: Duration = Duration::from_secs(1);
+
 /// Two threads beside the main one, which has the loop to itself: a task that
 /// takes its time then holds up no lease.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(8)
+        // One may hang in a file system for each service of the process driver,
+        // and looking up a coordinator's name needs another; idle ones end.
+        .max_blocking_threads(64)
         .thread_stack_size(512 * 1024)
         .enable_all()
         .build()
@@ -182,7 +187,8 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
         Some(list) => list.clone(),
         None => coordinators::load(&config.state_dir)?,
     };
-    let ended = runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let shutdown = shutdown::on_signals().context("signals cannot be watched")?;
         let asked = shutdown.clone();
         // Ends with the runtime.
@@ -205,6 +211,8 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
         };
         anyhow::Ok(Box::pin(driver::run(setup)).await)
     })?;
+    // All is stopped: a file system that hangs does not hold up the end.
+    runtime.shutdown_timeout(END_LIMIT);
     match ended {
         Ended::Asked => Ok(Exit::Done),
         Ended::Ledger(error) => {

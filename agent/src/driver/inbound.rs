@@ -9,8 +9,8 @@ use crate::{
     session::Heard,
 };
 use model::{
-    Action, Command, Epoch, GroupAssignment, GroupId, LeaseRefusal, LeaseReply, Mono, ProbeName,
-    Refusal, Term,
+    Action, Command, Epoch, GroupAssignment, GroupId, LeaseRefusal, LeaseReply, Mono, Outcome,
+    ProbeName, Refusal, Term,
 };
 
 impl Driver {
@@ -145,8 +145,7 @@ impl Driver {
         let at_once = matches!(waiting.command.action, Action::Fence) || known.is_none();
         match self.admit(&waiting, now) {
             Admission::Repeat(outcome) => {
-                let report = self.report_of(&waiting.command, outcome);
-                self.peers.report(&report);
+                self.repeat(&waiting.command, outcome);
                 Ok(())
             }
             Admission::Run(entries) if at_once => self.fence(waiting, entries, now),
@@ -184,6 +183,13 @@ impl Driver {
         guard::admit(&waiting.command, &view)
     }
 
+    /// A7: an outcome that the disk does not have yet is not told; it is once it does.
+    pub(super) fn repeat(&self, command: &Command, outcome: Outcome) {
+        if !self.unsettled.contains(&command.id) {
+            self.peers.report(&self.report_of(command, outcome));
+        }
+    }
+
     pub(super) fn refuse(&mut self, waiting: &Waiting, refusal: Refusal) {
         let command = &waiting.command;
         tracing::warn!(
@@ -192,7 +198,7 @@ impl Driver {
         );
         // Only to the one that sent it: a refusal of a stale leader's command
         // means nothing to the next leader.
-        let report = self.report_of(command, model::Outcome::Refused(refusal));
+        let report = self.report_of(command, Outcome::Refused(refusal));
         self.peers.report_to(waiting.from, &report);
     }
 }

@@ -30,7 +30,7 @@ use crate::{
 use certs::Trust;
 use daemon::{clock::boottime_ms, notify_systemd, random::Random, shutdown::Shutdown};
 use group::Group;
-use model::{GroupId, HostId, Mono, ProbeName, StepReport};
+use model::{CommandId, GroupId, HostId, Mono, ProbeName, StepReport};
 use outbound::Beat;
 use peers::Peers;
 use proto::v1;
@@ -123,6 +123,9 @@ struct Driver {
     heartbeat: watch::Sender<Arc<v1::Heartbeat>>,
     beat: Beat,
     reports: VecDeque<StepReport>,
+    /// Commands whose outcome is not durable yet, and so not told to anybody
+    /// (A7). Bounded as the ledger's queue is.
+    unsettled: BTreeSet<CommandId>,
 }
 
 /// Now, by the clock of every deadline here (`CLOCK_BOOTTIME`).
@@ -219,6 +222,7 @@ impl Driver {
             heartbeat,
             beat: Beat::new(now),
             reports: VecDeque::new(),
+            unsettled: BTreeSet::new(),
         };
         (driver, sources)
     }
@@ -257,6 +261,10 @@ impl Driver {
         self.work(now)?;
         self.ask_for_leases(now);
         self.heartbeat(now);
+        self.beat.watchdog(now);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,13 +52,20 @@ impl Beat {
         self.next = self.next.min(self.last + self.every);
     }
 
+    /// When the loop must come round: for a heartbeat, or to tell systemd that it
+    /// does, which with a long lease is due far more often.
     pub(super) fn due(&self) -> Mono {
+        let watchdog = self.watchdog.map(|_| self.watchdog_at);
+        watchdog.map_or(self.heartbeat_due(), |at| at.min(self.heartbeat_due()))
+    }
+
+    fn heartbeat_due(&self) -> Mono {
         if self.wanted { self.next.min(self.last + EXTRA_EVERY) } else { self.next }
     }
 
     /// Whether one is due; counts it when it is.
     fn take(&mut self, now: Mono) -> Option<u64> {
-        if now < self.due() {
+        if now < self.heartbeat_due() {
             return None;
         }
         self.next = now + self.every;
@@ -68,8 +75,9 @@ impl Beat {
         Some(self.sequence)
     }
 
-    /// Tells systemd that the loop goes round, where it wants to know.
-    fn watchdog(&mut self, now: Mono) {
+    /// Tells systemd that the loop goes round, where it wants to know. To be
+    /// called on every round: `WatchdogSec` knows nothing of the lease's length.
+    pub(super) fn watchdog(&mut self, now: Mono) {
         if let Some(every) = self.watchdog
             && self.watchdog_at <= now
         {
@@ -80,7 +88,8 @@ impl Beat {
 }
 
 impl Driver {
-    /// Renewals, to every coordinator: followers hand them on (C6).
+    /// Renewals, to every coordinator: the one that leads answers, the others
+    /// say that they do not lead, and nobody has to know which is which.
     pub(super) fn ask_for_leases(&mut self, now: Mono) {
         for group in self.groups.values_mut() {
             if group.ask_at > now || !group.may_ask(self.ledger.memory()) {
@@ -98,7 +107,6 @@ impl Driver {
     /// The newest heartbeat, for every session to take when it can.
     pub(super) fn heartbeat(&mut self, now: Mono) {
         let Some(sequence) = self.beat.take(now) else { return };
-        self.beat.watchdog(now);
         self.enforce(now);
         let standing = |group: &super::Group| GroupStanding {
             group: group.name.clone(),
@@ -132,6 +140,21 @@ mod tests {
             epoch: Epoch(0),
             lease: Millis(lease),
         }
+    }
+
+    #[test]
+    fn systemd_hears_of_the_loop_however_long_the_lease_is() {
+        let mut beat = Beat { watchdog: Some(Millis(1500)), ..Beat::new(Mono(1000)) };
+        beat.every([assigned(60_000)].iter());
+        assert_eq!(beat.take(Mono(1000)), Some(1));
+        for round in 0..4 {
+            let now = Mono(1000 + round * 1500);
+            assert_eq!(beat.due(), now, "the loop comes round for it");
+            beat.watchdog(now);
+            assert_eq!(beat.take(now + Millis(1)), None, "no heartbeat because of it");
+        }
+        assert_eq!(beat.due(), Mono(7000), "then the heartbeat is first");
+        assert_eq!(beat.take(Mono(7000)), Some(2));
     }
 
     #[test]

@@ -60,7 +60,10 @@ impl Driver {
         let now = now();
         match done {
             Done::Intent { waiting, durable: true } => self.carry_out(waiting, now),
-            Done::Outcome { report, durable: true } => self.tell(report),
+            Done::Outcome { report, durable: true } => {
+                self.unsettled.remove(&report.id);
+                self.tell(report);
+            }
             // The loop is about to hear that the ledger has failed.
             Done::Intent { durable: false, .. } | Done::Outcome { durable: false, .. } => {}
             Done::Command { command, outcome } => self.carried_out(&command, outcome)?,
@@ -110,8 +113,7 @@ impl Driver {
             Admission::Run(entries) => entries,
             Admission::Repeat(outcome) => {
                 group.keeper.job_ended();
-                let report = self.report_of(&waiting.command, outcome);
-                self.peers.report(&report);
+                self.repeat(&waiting.command, outcome);
                 return Ok(());
             }
             Admission::Refuse(refusal) => {
@@ -203,6 +205,7 @@ impl Driver {
     ) -> Result<(), LedgerError> {
         entries.push(Entry::Outcome { id: command.id.clone(), outcome: outcome.clone() });
         let durable: Durable = self.ledger.append(entries)?;
+        self.unsettled.insert(command.id.clone());
         let report = self.report_of(command, outcome);
         self.tasks.spawn(async { Done::Outcome { report, durable: durable.settled().await } });
         Ok(())

@@ -74,8 +74,38 @@ fn a7_a_repeated_command_gets_its_recorded_outcome_under_any_term() {
     let outcome = Outcome::Done { detail: "x".into() };
     memory.apply(Entry::Outcome { id: fence.id.clone(), outcome: outcome.clone() });
     assert_eq!(ask(&fence, &memory, false), Admission::Repeat(outcome.clone()));
-    let old = Command { term: Term(1), epoch: Epoch(1), ..fence };
+    let old = Command { term: Term(1), ..fence };
     assert_eq!(ask(&old, &memory, false), Admission::Repeat(outcome));
+}
+
+#[test]
+fn a7_an_outcome_is_not_said_of_another_command_with_the_same_number() {
+    let mut memory = memory();
+    let fence = command(5, 3, Action::Fence);
+    memory.apply(Entry::Intent(fence.clone()));
+    let outcome = Outcome::Fenced { stopped: vec![service("bridge")], gate_closed: false };
+    memory.apply(Entry::Outcome { id: fence.id.clone(), outcome });
+    // Founded anew, a cluster counts its plans from 1 again.
+    let metals = Command { group: GroupId::new("metals").unwrap(), ..fence.clone() };
+    for other in [metals, command(5, 4, Action::Fence), command(5, 3, start("db"))] {
+        assert_eq!(other.id, fence.id);
+        let Admission::Run(entries) = ask(&other, &memory, false) else { panic!("{other:?}") };
+        let mut memory = memory.clone();
+        entries.into_iter().for_each(|entry| memory.apply(entry));
+        let known = memory.command(&other.id).unwrap();
+        assert!(known.is(&other) && known.outcome.is_none(), "{known:?}");
+        let mut again = Memory::default();
+        memory.entries().into_iter().for_each(|entry| again.apply(entry));
+        assert_eq!(again, memory);
+    }
+    let young = Command { term: Term(1), ..command(1, 4, Action::Fence) };
+    let (given, seen) = (Term(1), Term(5));
+    assert_eq!(refusal(ask(&young, &memory, false)), Refusal::StaleTerm { given, seen });
+    // Active again under a higher epoch: that it was stopped once proves nothing.
+    let group = fence.group.clone();
+    memory.apply(Entry::Promoted { group, epoch: Epoch(4), site: site() });
+    let (given, seen) = (Epoch(3), Epoch(4));
+    assert_eq!(refusal(ask(&fence, &memory, true)), Refusal::StaleEpoch { given, seen });
 }
 
 #[test]
@@ -167,7 +197,10 @@ proptest! {
                 prop_assert!(done);
                 prop_assert_eq!(outcome, Outcome::Failed { detail: "recorded".into() });
             }
-            Admission::Refuse(_) => prop_assert!(!done),
+            Admission::Refuse(_) => {
+                let overtaken = command.epoch < before.epoch(&group);
+                prop_assert!(!done || (command.action == Action::Fence && overtaken));
+            }
             Admission::Run(entries) => {
                 prop_assert!(!done && command.term >= before.term());
                 prop_assert!(command.epoch >= before.epoch(&group));

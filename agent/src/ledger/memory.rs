@@ -110,6 +110,18 @@ pub struct CommandMemory {
     pub outcome: Option<Outcome>,
 }
 
+impl CommandMemory {
+    /// Whether that is this very command, and not one that only has its number:
+    /// the plans of a cluster that was founded anew count from 1 again.
+    #[must_use]
+    pub fn is(&self, other: &Command) -> bool {
+        let own = &self.command;
+        // Term and deadline differ where the next leader repeats a command.
+        (&own.id, &own.group, own.epoch, &own.action)
+            == (&other.id, &other.group, other.epoch, &other.action)
+    }
+}
+
 /// Everything that the ledger remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -201,8 +213,10 @@ impl Memory {
     }
 
     fn intent(&mut self, command: Command) {
-        let id = command.id.clone();
-        self.commands.entry(id).or_insert(CommandMemory { command, outcome: None });
+        // Another command of the same number takes its place, and its outcome goes.
+        if !self.commands.get(&command.id).is_some_and(|known| known.is(&command)) {
+            self.commands.insert(command.id.clone(), CommandMemory { command, outcome: None });
+        }
         while self.commands.len() > COMMANDS_MAX {
             if let Some((oldest, _)) = self.commands.pop_first() {
                 self.forgotten = self.forgotten.take().max(Some(oldest));

@@ -71,7 +71,9 @@ pub struct ProcessConfig {
     pub working_dir: Option<PathBuf>,
 }
 
-/// A service that is a container, or several of one compose service.
+/// A service that is a container, or several of one compose service. If it is
+/// exclusive, its group's lease must be at least 2 s, so that the agent can
+/// kill it in time without a Docker that hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerConfig {
     /// Which containers.

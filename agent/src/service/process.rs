@@ -4,6 +4,10 @@
 //! One task a run minds the holder: passes deadlines on, listens to its
 //! status lines, and confirms at the end that the process group is gone. When
 //! the agent ends, the holder's stdin ends, and with it the program.
+//!
+//! Invariant: what may hang in a file system is done on a thread of its own, at
+//! most one for each service, and under no lock that [`ProcessDriver::status`]
+//! or a stop needs (A4).
 
 use super::{
     Changed, LeaseDeadline, Look, ProcessConfig, ServiceConfig, ServiceRoom, StartError, StopError,
@@ -11,44 +15,40 @@ use super::{
 };
 use model::{ServiceName, ServiceState};
 use std::{
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
-    process::Command,
-    sync::{mpsc, oneshot, watch},
-    time::timeout,
+    process::Child,
+    sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
+    task::spawn_blocking,
+    time::{Instant, timeout, timeout_at},
 };
 
 mod minder;
+mod program;
 use minder::{Ask, Minder, Phase};
+use program::Program;
 
-/// How long a holder may take to report that the program runs: it only forks
-/// and executes; the rest is for a busy host.
+/// How long a holder may take to be started, and then to report that the program
+/// runs: both only fork and execute; the rest is for a busy host.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the service manager gave to the agent alone.
-const AGENTS_OWN: [&str; 7] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "CREDENTIALS_DIRECTORY",
-];
+/// Starts a holder; may block for as long as a file system hangs.
+type Spawn = dyn Fn() -> Result<Child, StartError> + Send + Sync;
 
 /// The driver of one service.
 pub(super) struct ProcessDriver {
     service: ServiceName,
-    config: ProcessConfig,
     stop_timeout: Duration,
-    holder: PathBuf,
+    start_limit: Duration,
     log: PathBuf,
     changed: Changed,
+    spawn: Arc<Spawn>,
+    /// Held by a start until it has made its run, also while it hangs.
+    turn: Arc<AsyncMutex<()>>,
+    /// Locked for moments only: the lease loop asks for the status.
     runs: Mutex<Runs>,
 }
 
@@ -73,13 +73,21 @@ impl ProcessDriver {
         room: &ServiceRoom,
         changed: Changed,
     ) -> Self {
-        Self {
+        let log = room.log_of(&service.name);
+        let program = Program {
             service: service.name.clone(),
             config: config.clone(),
-            stop_timeout: service.stop_timeout,
             holder: room.holder.clone(),
-            log: room.log_of(&service.name),
+            log: log.clone(),
+        };
+        Self {
+            service: service.name.clone(),
+            stop_timeout: service.stop_timeout,
+            start_limit: START_LIMIT,
+            log,
             changed,
+            spawn: Arc::new(move || program.spawn()),
+            turn: Arc::default(),
             runs: Mutex::default(),
         }
     }
@@ -90,7 +98,7 @@ impl ProcessDriver {
         let no_word = || self.holder_failed(format!("no word from it within {START_LIMIT:?}"));
         // Twice: the first time it may find a run that is just being killed.
         for _ in 0..2 {
-            let mut phase = match self.follow(lease.clone(), stops)? {
+            let mut phase = match self.follow(lease.clone(), stops).await? {
                 Following::Asked { taken, mut phase } => {
                     if taken.await.is_ok() {
                         return Ok(());
@@ -119,30 +127,73 @@ impl ProcessDriver {
         }
     }
 
-    /// Finds the run that there is or makes one. All inside the lock, so that
-    /// a stop either came first or finds this run.
-    fn follow(&self, lease: Option<LeaseDeadline>, stops: u64) -> Result<Following, StartError> {
+    /// Finds the run that there is or makes one.
+    async fn follow(
+        &self,
+        lease: Option<LeaseDeadline>,
+        stops: u64,
+    ) -> Result<Following, StartError> {
+        let until = Instant::now() + self.start_limit;
+        let hangs = || {
+            self.holder_failed(format!(
+                "not started within {:?}; a file system may hang: look at those of the program, \
+                 of its working_dir and of the agent itself",
+                self.start_limit
+            ))
+        };
+        let turn = timeout_at(until, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = turn.map_err(|_| hangs())?;
+        if let Some(following) = self.ask(lease.clone(), stops)? {
+            return Ok(following);
+        }
+        let spawn = Arc::clone(&self.spawn);
+        // The turn goes along, so that no second one hangs beside this one. A
+        // child that comes after the limit is dropped as in `mind`.
+        let spawning = timeout_at(until, spawn_blocking(move || (spawn(), turn))).await;
+        let (child, _turn) = spawning
+            .map_err(|_| hangs())?
+            .map_err(|error| self.holder_failed(format!("its start failed: {error}")))?;
+        self.mind(child?, lease, stops)
+    }
+
+    /// Asks the run that there is to follow the lease; `None` where there is none.
+    fn ask(
+        &self,
+        lease: Option<LeaseDeadline>,
+        stops: u64,
+    ) -> Result<Option<Following>, StartError> {
+        let runs = self.runs();
+        if runs.stops != stops {
+            return Err(self.overtaken());
+        }
+        let Some(run) = &runs.newest else { return Ok(None) };
+        let phase = run.phase.borrow().clone();
+        match phase {
+            Phase::Unconfirmed { detail } => Err(self.holder_failed(detail)),
+            Phase::Starting | Phase::Running { .. } => {
+                let (took, taken) = oneshot::channel();
+                // A full or closed queue drops `took`, which says that it was not taken.
+                let _ = run.asks.try_send(Ask::Follow(lease, took));
+                Ok(Some(Following::Asked { taken, phase: run.phase.clone() }))
+            }
+            Phase::Stopped { .. } | Phase::Failed { .. } => Ok(None),
+        }
+    }
+
+    /// Makes a run of a holder that was started. All inside the lock, so that a
+    /// stop either came first or finds this run. Where it came first the child is
+    /// dropped, and its stdin with it: a holder that was told no deadline ends
+    /// without having started anything, so the stop was right to say stopped.
+    fn mind(
+        &self,
+        child: Child,
+        lease: Option<LeaseDeadline>,
+        stops: u64,
+    ) -> Result<Following, StartError> {
         let mut runs = self.runs();
         if runs.stops != stops {
             return Err(self.overtaken());
         }
-        if let Some(run) = &runs.newest {
-            let phase = run.phase.borrow().clone();
-            match phase {
-                Phase::Unconfirmed { detail } => return Err(self.holder_failed(detail)),
-                Phase::Starting | Phase::Running { .. } => {
-                    let (took, taken) = oneshot::channel();
-                    // A full or closed queue drops `took`, which says that it was not taken.
-                    let _ = run.asks.try_send(Ask::Follow(lease, took));
-                    return Ok(Following::Asked { taken, phase: run.phase.clone() });
-                }
-                Phase::Stopped { .. } | Phase::Failed { .. } => {}
-            }
-        }
-        self.executable()?;
-        let child = self.command().spawn().map_err(|error| {
-            self.holder_failed(format!("{} does not run: {error}", self.holder.display()))
-        })?;
         let (phase_in, phase) = watch::channel(Phase::Starting);
         let (asks, asked) = mpsc::channel(8);
         let minder = Minder::new(child, lease, asked, phase_in, self.changed.clone())
@@ -196,51 +247,6 @@ impl ProcessDriver {
     fn runs(&self) -> MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.holder);
-        command
-            .arg0("understudy-agent")
-            .args(["hold", "--boottime-deadline-from-stdin", "--log"])
-            .arg(&self.log)
-            .arg("--")
-            .args(&self.config.command)
-            .envs(&self.config.env)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // Away from a terminal's Ctrl-C: the agent's end is what ends it.
-            .process_group(0);
-        for name in AGENTS_OWN {
-            if !self.config.env.contains_key(name) {
-                command.env_remove(name);
-            }
-        }
-        if let Some(dir) = &self.config.working_dir {
-            command.current_dir(dir);
-        }
-        command
-    }
-
-    /// A clear word before a holder is even started.
-    fn executable(&self) -> Result<(), StartError> {
-        let Some(program) = self.config.command.first() else { return Ok(()) };
-        let refused = |reason: String| StartError::Program {
-            service: self.service.clone(),
-            program: program.clone(),
-            reason,
-        };
-        let about = Path::new(program).metadata().map_err(|error| refused(error.to_string()))?;
-        if !about.is_file() || about.permissions().mode() & 0o111 == 0 {
-            return Err(refused("it is not an executable file".into()));
-        }
-        match &self.config.working_dir {
-            Some(dir) if !dir.is_dir() => {
-                Err(refused(format!("its working_dir {} is not a directory", dir.display())))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
 }
 
 enum Following {
@@ -251,3 +257,6 @@ enum Following {
     },
     New(watch::Receiver<Phase>),
 }
+
+#[cfg(test)]
+mod tests;

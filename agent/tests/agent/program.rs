@@ -116,6 +116,39 @@ async fn a1_the_agents_end_is_the_services_end_asked_for_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_hears_of_an_idle_agent_more_often_than_its_heartbeats_come() {
+    let bench = Bench::new();
+    let coordinator = Coordinator::start(&bench.pki(), 0).await;
+    // A heartbeat every six seconds, and a word to systemd every 100 ms.
+    coordinator.desk().assignment = vec![assignment(1, None, 60_000)];
+    let line = format!("coordinators = [\"{}\"]\n", coordinator.address);
+    let toml = file(&bench, &format!("{line}{}", bench.toml("")));
+    let socket = bench.dir.path().join("notify");
+    let notified = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let _agent = Command::new(AGENT)
+        .args(["run", "--config"])
+        .arg(&toml)
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "200000")
+        .env_remove("WATCHDOG_PID")
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    until("a session", || (!coordinator.desk().hellos.is_empty()).then_some(())).await;
+    let mut words = [0; 256];
+    let mut alive = 0;
+    until("thirty words to systemd", || {
+        while let Ok(length) = notified.try_recv(&mut words) {
+            alive += usize::from(words[..length].starts_with(b"WATCHDOG=1"));
+        }
+        (alive >= 30).then_some(())
+    })
+    .await;
+    let beats = coordinator.desk().heartbeats.len();
+    assert!(beats < 15, "{beats} heartbeats");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a7_what_cannot_be_remembered_is_not_done_and_the_agent_ends_closed() {
     let bench = Bench::new();
     let coordinator = Coordinator::start(&bench.pki(), 0).await;

@@ -17,8 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long Docker may take before the main processes are killed without it: a
-/// kill and a stop through it take some 100 ms.
-const SILENCE: Duration = Duration::from_millis(500);
+/// kill and a stop through it take some 100 ms. Within what separates two
+/// holders of a lease T (T/20 gate margin, T/100 rate error, and a skew margin
+/// of at least 100 ms) from T = 2 s on, where that is 220 ms: so a lease for
+/// services in Docker must not be shorter than 2 s, or a Docker that hangs lets
+/// a container run on into the next holder's lease.
+const SILENCE: Duration = Duration::from_millis(200);
 
 impl Inner {
     pub(super) async fn stop(&self) -> Result<String, StopError> {

@@ -103,9 +103,16 @@ impl Runner {
         let asked = plan
             .step(report.id.step)
             .and_then(|step| step.kind.hosts().get(report.id.part as usize));
+        // An agent may remember a plan of the same number in a cluster that was
+        // founded anew: group and epoch must be this plan's too.
+        let fencing = |step: &Step| matches!(step.kind, StepKind::Fence { .. });
+        let fencing = plan.step(report.id.step).is_some_and(fencing);
+        let epoch = if fencing { Some(plan.epoch_before) } else { plan.epoch_after };
         if progress.step == report.id.step
             && progress.attempt == report.id.attempt
             && asked == Some(&report.host)
+            && report.group == plan.group
+            && Some(report.epoch) == epoch
         {
             let step = plan.step(report.id.step).map(|step| &step.kind);
             match (&report.outcome, step) {
