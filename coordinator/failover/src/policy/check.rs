@@ -13,6 +13,11 @@ use model::{Millis, ServiceName};
 const LEASE_MIN: Millis = Millis(500);
 /// Longest lease: nobody waits more than a minute for certainty.
 const LEASE_MAX: Millis = Millis(60_000);
+/// Longest dwell and longest start of a service: who needs more than an hour
+/// does not need automatic failover.
+const WAIT_MAX: Millis = Millis::from_secs(3600);
+/// Longest cool-down: a week.
+const COOL_DOWN_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
 /// A group has at most this many sites, hosts a site, and services.
 const LIST_MAX: usize = 100;
 
@@ -49,6 +54,14 @@ impl GroupSpec {
                 format!("a lease of {} is outside {LEASE_MIN} to {LEASE_MAX}", self.lease),
                 "write for example lease = \"5s\"",
             ));
+        }
+        let waits = [
+            ("group.dwell", self.dwell, WAIT_MAX),
+            ("group.cool_down", self.cool_down, COOL_DOWN_MAX),
+        ];
+        for (field, given, most) in waits.into_iter().filter(|(_, given, most)| given > most) {
+            let message = format!("{given} is more than {most}");
+            faults.push(fault(field, message, "write a shorter time"));
         }
         if self.site(&self.primary).is_none() {
             let names: Vec<&str> = self.sites.iter().map(|site| site.name.as_str()).collect();
@@ -128,6 +141,14 @@ impl GroupSpec {
                     message,
                     "name a service of this file",
                 ));
+            }
+            if service.start_timeout == Millis::ZERO || service.start_timeout > WAIT_MAX {
+                let message = format!(
+                    "`{}` may take {} to start; more than nothing and at most {WAIT_MAX} is allowed",
+                    service.name, service.start_timeout
+                );
+                let hint = "write for example start_timeout = \"60s\"";
+                faults.push(fault(format!("service[{at}].start_timeout"), message, hint));
             }
             faults.extend(self.check_placement(at, service));
         }

@@ -168,6 +168,7 @@ fn places(file: &File) -> BTreeMap<String, Range<usize>> {
     }
     for (at, service) in file.service.iter().enumerate() {
         let of = |span: Range<usize>| if span.is_empty() { service.name.span() } else { span };
+        places.insert(format!("service[{at}].start_timeout"), service.name.span());
         places.insert(format!("service[{at}].after"), of(service.after.span()));
         places.insert(format!("service[{at}].hosts"), of(service.hosts.span()));
     }
@@ -303,6 +304,11 @@ probe = "ticks"
                 "service[0].after",
             ),
             (GOOD.replace("lease", "leese"), 4, "group.leese"),
+            (
+                GOOD.replace("name = \"bridge\"", "name = \"bridge\"\nstart_timeout = \"2h\""),
+                17,
+                "service[0].start_timeout",
+            ),
         ];
         for (text, line, field) in cases {
             let (_, faults) = read_all(&[document(&text)]);
