@@ -7,5 +7,6 @@ pub mod consensus;
 pub mod driver;
 pub mod enroll;
 pub mod inbound;
+mod membership;
 pub mod outbound;
 pub mod run;

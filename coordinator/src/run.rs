@@ -4,23 +4,21 @@ use crate::{
     config::{Config, Role},
     consensus::{Consensus, Dialer, Member, Settings as ConsensusSettings},
     driver::{Driver, Handle},
-    enroll,
     inbound::{
         agents::AgentService, enrolment::EnrolmentService, operators::OperatorService, peers,
     },
+    membership,
     outbound::{agents::Agents, dns::DnsHook, notify::Channels},
 };
 use anyhow::{Context, bail};
 use certs::{Expected, Limits, Link, Trust};
-use daemon::{
-    backoff::Backoff, durable, exit::Exit, lock::StateLock, notify_systemd, shutdown::Shutdown,
-};
+use daemon::{exit::Exit, lock::StateLock, notify_systemd, shutdown::Shutdown};
 use failover::Settings;
 use proto::v1::{
     agent_link_server::AgentLinkServer, enrolment_server::EnrolmentServer,
     operator_server::OperatorServer, peer_server::PeerServer,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tonic::transport::Server;
 
@@ -28,8 +26,6 @@ use tonic::transport::Server;
 const APPLIED_QUEUE: usize = 256;
 /// How often the credentials' files are looked at.
 const CREDENTIALS_EVERY: Duration = Duration::from_secs(1);
-/// How often the members are looked at for [`remember_peers`].
-const PEERS_EVERY: Duration = Duration::from_secs(5);
 /// How long open calls may take to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Connections of joining hosts: a person enrols one host at a time.
@@ -70,8 +66,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
             coordinate(&mut tasks, &config, &trust, &shutdown, &consensus, applied).await?;
         }
     }
-    tasks.side.spawn(take_part(config.clone(), consensus.clone()));
-    let (remember, ended) = (remember_peers(config.clone(), consensus.clone()), wish(&shutdown));
+    tasks.side.spawn(membership::take_part(config.clone(), consensus.clone()));
+    let (remember, ended) =
+        (membership::remember_peers(config.clone(), consensus.clone()), wish(&shutdown));
     tasks.side.spawn(async move {
         tokio::select! { () = remember => {}, () = ended => {} }
     });
@@ -138,7 +135,7 @@ fn wish(shutdown: &Shutdown) -> impl Future<Output = ()> + Send + 'static {
     async move { shutdown.requested().await }
 }
 
-fn consensus_settings(config: &Config) -> ConsensusSettings {
+pub(crate) fn consensus_settings(config: &Config) -> ConsensusSettings {
     let member = Member {
         name: config.name.get_ref().clone(),
         address: config.advertise.get_ref().clone(),
@@ -289,114 +286,4 @@ async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: is another program there?"))
-}
-
-/// The members that this node knows of, besides itself.
-fn others(config: &Config, consensus: &Consensus) -> Vec<String> {
-    let members = consensus.members().into_iter().map(|status| status.member);
-    members.filter(|m| m.name != *config.name.get_ref()).map(|m| m.address).collect()
-}
-
-/// Keeps the others' addresses beside the journal: a coordinator that has to be
-/// rebuilt without its journal then knows whom to ask.
-async fn remember_peers(config: Config, consensus: Consensus) {
-    let mut ticks = tokio::time::interval(PEERS_EVERY);
-    loop {
-        ticks.tick().await;
-        let others = others(&config, &consensus);
-        let known = enroll::peers(&config.state_dir).unwrap_or_default();
-        if others.is_empty() || others == known {
-            continue;
-        }
-        if let Err(error) = enroll::keep_peers(&config.state_dir, &others) {
-            let error = format!("{error:#}");
-            tracing::warn!(%error, "the others' addresses were not kept");
-        }
-    }
-}
-
-/// The marker that `coordctl init` leaves for the first coordinator of an installation.
-fn founding_marker(config: &Config) -> PathBuf {
-    config.state_dir.join("founding.json")
-}
-
-/// What the marker holds: the certificates that `coordctl init` issued.
-#[derive(serde::Deserialize)]
-struct Founding {
-    certificates: Vec<FoundingCertificate>,
-}
-
-#[derive(serde::Deserialize)]
-struct FoundingCertificate {
-    serial: String,
-    identity: String,
-    issued_unix_ms: u64,
-    not_after_unix_ms: u64,
-}
-
-/// Writes the certificates that are older than the journal into it. Doing it
-/// again after a crash changes nothing.
-async fn note(consensus: &Consensus, founding: Founding) -> anyhow::Result<()> {
-    let mut leadership = consensus.leadership();
-    leadership.wait_for(|seen| seen.ready).await.context("the consensus has ended")?;
-    for certificate in founding.certificates {
-        let record = failover::Record::CertificateNoted {
-            serial: certificate.serial,
-            identity: certificate.identity,
-            issued: model::Wall(certificate.issued_unix_ms),
-            not_after: model::Wall(certificate.not_after_unix_ms),
-            at: certs::now(),
-        };
-        consensus.append(record).await?;
-    }
-    Ok(())
-}
-
-/// Founds the cluster when `coordctl init` said so, else asks to join until it is admitted.
-async fn take_part(config: Config, consensus: Consensus) {
-    if let Err(error) = found_or_join(&config, &consensus).await {
-        let error = format!("{error:#}");
-        tracing::error!(%error, "this coordinator takes no part");
-    }
-}
-
-async fn found_or_join(config: &Config, consensus: &Consensus) -> anyhow::Result<()> {
-    let member = consensus_settings(config).member;
-    let marker = founding_marker(config);
-    if let Some(bytes) = durable::read_optional(&marker)? {
-        let founding: Founding = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{} is damaged; run `coordctl init` anew", marker.display())
-        })?;
-        if !consensus.is_initialised().await? {
-            consensus.found(member).await?;
-            tracing::info!("the cluster is founded");
-        }
-        note(consensus, founding).await?;
-        std::fs::remove_file(&marker)
-            .with_context(|| format!("cannot remove {}", marker.display()))?;
-        return Ok(());
-    }
-    if consensus.joined() {
-        return Ok(());
-    }
-    let mut wait = Backoff::from_os(Duration::from_millis(200), Duration::from_secs(5), 20);
-    loop {
-        let mut peers = enroll::peers(&config.state_dir)?;
-        peers.extend(others(config, consensus));
-        if peers.is_empty() {
-            bail!(
-                "it belongs to no cluster and knows of none; run `coordctl init` or `understudy-coordinator enroll`"
-            );
-        }
-        match consensus.ask_to_join(&peers).await {
-            Ok(()) => {
-                tracing::info!("admitted to the cluster");
-                return Ok(());
-            }
-            Err(error) => {
-                tracing::warn!(error = %certs::explain(&error), "not admitted yet; asking again")
-            }
-        }
-        tokio::time::sleep(wait.wait()).await;
-    }
 }

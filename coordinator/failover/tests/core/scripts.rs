@@ -4,10 +4,34 @@
 use crate::world::{World, group, spec};
 use failover::{DeliveryResult, HookResult, PlanKind, ProofLevel, Record, decide};
 use model::{Millis, Outcome, ServiceState};
-use std::{fs, path::Path};
+use std::{fs, path::Path, str::SplitWhitespace};
 
 fn number(word: Option<&str>) -> u64 {
     word.and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// Arranges for failures to come.
+fn arrange(world: &mut World, verb: &str, first: Option<&str>, mut words: SplitWhitespace<'_>) {
+    match verb {
+        "fails" => {
+            // fails HOST ACTION TIMES WORDS...
+            let (action, times) = (words.next().expect("an action"), number(words.next()));
+            let detail = words.collect::<Vec<_>>().join(" ");
+            let failures = (0..times).map(|_| Outcome::Failed { detail: detail.clone() });
+            world.agent(first.expect("a host")).answers.insert(action.into(), failures.collect());
+        }
+        "hook-fails" => {
+            let detail = words.collect::<Vec<_>>().join(" ");
+            let failure = || HookResult { switched: false, detail: detail.clone() };
+            world.hook.extend((0..number(first)).map(|_| failure()));
+        }
+        "channel-fails" => {
+            let failure =
+                || DeliveryResult::Failed { detail: "503".into(), retry_after: Some(Millis::ZERO) };
+            world.refusals.extend((0..number(first)).map(|_| failure()));
+        }
+        other => panic!("nothing can be arranged with {other:?}"),
+    }
 }
 
 /// Plays one line; what each word means stands in the match.
@@ -43,23 +67,7 @@ fn play(world: &mut World, line: &str) {
             };
             world.agent(first.expect("a host")).state = state;
         }
-        "fails" => {
-            // fails HOST ACTION TIMES WORDS...
-            let (action, times) = (words.next().expect("an action"), number(words.next()));
-            let detail = words.collect::<Vec<_>>().join(" ");
-            let failures = (0..times).map(|_| Outcome::Failed { detail: detail.clone() });
-            world.agent(first.expect("a host")).answers.insert(action.into(), failures.collect());
-        }
-        "hook-fails" => {
-            let detail = words.collect::<Vec<_>>().join(" ");
-            let failure = || HookResult { switched: false, detail: detail.clone() };
-            world.hook.extend((0..number(first)).map(|_| failure()));
-        }
-        "channel-fails" => {
-            let failure =
-                || DeliveryResult::Failed { detail: "503".into(), retry_after: Some(Millis::ZERO) };
-            world.refusals.extend((0..number(first)).map(|_| failure()));
-        }
+        "fails" | "hook-fails" | "channel-fails" => arrange(world, verb, first, words),
         "failover" => {
             let accept = words.next().map(|_| ProofLevel::Lapsed);
             world.ask(PlanKind::Failover, first, accept);
