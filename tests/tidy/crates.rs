@@ -94,7 +94,8 @@ fn dependencies_come_from_the_registry_alone() {
     for package in metadata::resolved(&metadata) {
         // Ours have no source at all.
         if let Some(source) = package["source"].as_str()
-            && !source.starts_with("registry+https://github.com/rust-lang/crates.io-index")
+            // A git repository or a path would begin otherwise.
+            && !source.starts_with("registry+")
         {
             faults.push(format!("{} comes from {source}", package["name"]));
         }
@@ -116,7 +117,7 @@ fn deny_toml_says_the_same() {
 
 /// Whether an SPDX expression can be satisfied with the allowed licences.
 /// Knows OR (also as `/`, the old way), AND and brackets one level deep: what
-/// crates.io really holds.
+/// packages really write.
 fn allowed(expression: &str) -> bool {
     let mut text = expression.replace('/', " OR ");
     // A bracket is worth what is in it: put a word in its place.
