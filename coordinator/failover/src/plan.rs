@@ -5,6 +5,7 @@
 use crate::{
     fence::{FenceProof, ProofLevel},
     policy::GroupSpec,
+    record::PlanDraft,
 };
 use alloc::{format, string::String, vec, vec::Vec};
 use core::fmt;
@@ -274,6 +275,32 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan that `draft` becomes when it is committed at `at`.
+    #[must_use]
+    pub fn begin(id: PlanId, incident: IncidentId, draft: &PlanDraft, at: Wall) -> Self {
+        Self {
+            id,
+            group: draft.group.clone(),
+            kind: draft.kind,
+            from: draft.from.clone(),
+            to: draft.to.clone(),
+            incident,
+            by: draft.by.clone(),
+            request: draft.request.clone(),
+            reason: draft.reason.clone(),
+            proof_needed: draft.proof_needed,
+            epoch_before: draft.epoch_before,
+            epoch_after: None,
+            proof: None,
+            steps: draft.steps.clone(),
+            state: PlanState::Running,
+            last_good: draft.last_good,
+            suspected_at: draft.suspected_at,
+            opened_at: at,
+            closed_at: None,
+        }
+    }
+
     /// The first step that is not over, with its number.
     #[must_use]
     pub fn current(&self) -> Option<(StepId, &Step)> {

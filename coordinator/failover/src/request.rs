@@ -5,7 +5,7 @@ use crate::{
     decision::could_serve,
     fence::ProofLevel,
     incident::Cause,
-    plan::{self, PlanKind, Step},
+    plan::{self, PlanKind},
     policy::Timing,
     record::{PlanDraft, Record},
     sight::{Sight, SiteSight},
@@ -211,13 +211,4 @@ fn worst_silence(sight: &Sight, site: &SiteSight) -> Millis {
         .map(|host| host.silence.unwrap_or(sight.watched))
         .max()
         .unwrap_or(Millis::ZERO)
-}
-
-/// The steps of a draft, for callers that only want those.
-impl PlanPreview {
-    /// The steps, in order.
-    #[must_use]
-    pub fn steps(&self) -> &[Step] {
-        &self.draft.steps
-    }
 }

@@ -182,12 +182,6 @@ impl State {
         self.groups.values().flat_map(|g| g.spec.sites.iter().flat_map(|site| site.hosts.iter()))
     }
 
-    /// The newest plan's number.
-    #[must_use]
-    pub const fn newest_plan(&self) -> PlanId {
-        self.last_plan
-    }
-
     fn next_plan(&mut self) -> PlanId {
         self.last_plan = self.last_plan.next();
         self.last_plan

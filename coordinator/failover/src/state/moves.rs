@@ -42,27 +42,7 @@ impl State {
         }
         let id = self.next_plan();
         let incident = self.incident_for(draft, cause, evidence, at);
-        let plan = Plan {
-            id,
-            group: draft.group.clone(),
-            kind: draft.kind,
-            from: draft.from.clone(),
-            to: draft.to.clone(),
-            incident,
-            by: draft.by.clone(),
-            request: draft.request.clone(),
-            reason: draft.reason.clone(),
-            proof_needed: draft.proof_needed,
-            epoch_before: draft.epoch_before,
-            epoch_after: None,
-            proof: None,
-            steps: draft.steps.clone(),
-            state: PlanState::Running,
-            last_good: draft.last_good,
-            suspected_at: draft.suspected_at,
-            opened_at: at,
-            closed_at: None,
-        };
+        let plan = Plan::begin(id, incident, draft, at);
         let actor = Record::actor(plan.by.as_deref());
         let mut line = format!("plan {id}: {} to {} ({actor}): {cause}", plan.kind, plan.to);
         if !plan.reason.is_empty() {

@@ -170,10 +170,7 @@ impl OperatorService {
         _: &Arc<Peer>,
         asked: v1::ShowPlanRequest,
     ) -> Shown<v1::Plan> {
-        let id = asked.plan;
-        self.ask(move |engine, _| engine.state().plans.get(&PlanId(id)).map(views::plan))
-            .await?
-            .ok_or_else(|| no_plan(id))
+        self.show_plan_now(asked.plan).await
     }
 
     /// Sends the plan at once and whenever it changes, until it is closed or

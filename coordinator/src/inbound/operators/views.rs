@@ -69,27 +69,7 @@ pub(super) fn plan(plan: &Plan) -> v1::Plan {
 /// A plan that is not one yet: id 0, every step waiting.
 pub(super) fn preview(preview: &PlanPreview) -> v1::Plan {
     let draft = &preview.draft;
-    let shown = Plan {
-        id: model::PlanId(0),
-        group: draft.group.clone(),
-        kind: draft.kind,
-        from: draft.from.clone(),
-        to: draft.to.clone(),
-        incident: model::IncidentId(0),
-        by: draft.by.clone(),
-        request: draft.request.clone(),
-        reason: draft.reason.clone(),
-        proof_needed: draft.proof_needed,
-        epoch_before: draft.epoch_before,
-        epoch_after: None,
-        proof: None,
-        steps: draft.steps.clone(),
-        state: PlanState::Running,
-        last_good: draft.last_good,
-        suspected_at: draft.suspected_at,
-        opened_at: draft.last_good,
-        closed_at: None,
-    };
+    let shown = Plan::begin(model::PlanId(0), model::IncidentId(0), draft, draft.last_good);
     v1::Plan { state: "preview".into(), phases_ms: Default::default(), ..plan(&shown) }
 }
 
