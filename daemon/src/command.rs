@@ -50,6 +50,20 @@ pub struct Program {
     grace: Duration,
 }
 
+/// What is wrong with a program and its arguments as a file gives them; `None`
+/// when they can be run.
+#[must_use]
+pub fn fault(words: &[String]) -> Option<String> {
+    match words.first() {
+        None => Some("it is empty".into()),
+        Some(path) if !path.starts_with('/') => Some(format!("`{path}` is not an absolute path")),
+        Some(_) if words.iter().any(|word| word.contains('\0')) => {
+            Some("a word holds a NUL character".into())
+        }
+        Some(_) => None,
+    }
+}
+
 /// How a run went.
 #[derive(Debug)]
 pub enum Run {

@@ -141,6 +141,24 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Writes `value` as JSON for people to read, by [`write_atomic`], and makes the
+/// directory where it is missing. Blocks.
+///
+/// # Errors
+/// [`DurableError`]; as with [`write_atomic`].
+pub fn write_json<T: serde::Serialize>(
+    path: &Path,
+    value: &T,
+    mode: u32,
+) -> Result<(), DurableError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| DurableError::new(Operation::Write, path, error.into()))?;
+    let parent = directory(path);
+    std::fs::create_dir_all(parent)
+        .map_err(|error| DurableError::new(Operation::MakeDirectory, parent, error))?;
+    write_atomic(path, format!("{text}\n").as_bytes(), mode)
+}
+
 /// Replaces a file's content as one act: afterwards the file is durably the new
 /// one, or, with an error, still the old one. `mode` is exact, whatever the
 /// umask. A symbolic link at `path` is replaced, not followed. Blocks.

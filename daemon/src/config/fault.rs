@@ -3,7 +3,7 @@
 //! Positions count from 1; columns count characters, as editors do.
 
 use serde_spanned::Spanned;
-use std::{fmt, ops::Range};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 /// A text and what errors call it.
 #[derive(Debug, Clone)]
@@ -16,6 +16,27 @@ impl Source {
     /// A text under a file's name.
     pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
         Self { file: file.into(), text: text.into() }
+    }
+
+    /// Adds a fault for every name of a list of tables `[[what]]` that stands there
+    /// already.
+    pub fn names_once<'a>(
+        &self,
+        what: &str,
+        names: impl IntoIterator<Item = &'a Spanned<String>>,
+        faults: &mut Faults,
+    ) {
+        let mut seen: BTreeMap<&str, &Spanned<String>> = BTreeMap::new();
+        for (at, name) in names.into_iter().enumerate() {
+            if let Some(first) = seen.get(name.get_ref().as_str()) {
+                let (line, _) = self.position(first.span().start);
+                let message = format!("a {what} `{}` is in line {line} already", name.get_ref());
+                let field = format!("{what}[{at}].name");
+                faults.push(self.fault_at(name, field, message, "give each its own name"));
+            } else {
+                seen.insert(name.get_ref(), name);
+            }
+        }
     }
 
     /// What errors call it.

@@ -1,0 +1,115 @@
+//! A `[[repository]]`: a directory in the restic format, its key, and how long
+//! copies in it are kept.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// How many copies each rule keeps. A copy stays when any rule wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// The newest ones.
+    #[serde(default)]
+    pub last: u32,
+    /// The newest of each of so many hours, days, ...
+    #[serde(default)]
+    pub hourly: u32,
+    /// Days.
+    #[serde(default)]
+    pub daily: u32,
+    /// Weeks, beginning on Monday.
+    #[serde(default)]
+    pub weekly: u32,
+    /// Months.
+    #[serde(default)]
+    pub monthly: u32,
+    /// Years.
+    #[serde(default)]
+    pub yearly: u32,
+}
+
+impl Default for Keep {
+    /// Seven days, four weeks, twelve months, and the three newest whatever their age.
+    fn default() -> Self {
+        Self { last: 3, hourly: 0, daily: 7, weekly: 4, monthly: 12, yearly: 0 }
+    }
+}
+
+impl Keep {
+    const fn is_empty(&self) -> bool {
+        self.last == 0
+            && self.hourly == 0
+            && self.daily == 0
+            && self.weekly == 0
+            && self.monthly == 0
+            && self.yearly == 0
+    }
+
+    pub(super) fn checked(self, field: &str) -> Result<Self, String> {
+        if self.is_empty() {
+            return Err(format!(
+                "{field}: it would keep nothing; write for example {field} = {{ last = 3, daily = 7 }}"
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// One `[[repository]]` of agent.toml.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Raw")]
+pub struct RepositoryConfig {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The file with its password: all that is needed to read it.
+    pub password_file: PathBuf,
+    /// Whether it is for secrets, and for them alone.
+    pub secrets: bool,
+    /// How long copies are kept where the source does not say.
+    pub keep: Keep,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    name: String,
+    path: PathBuf,
+    password_file: PathBuf,
+    #[serde(default)]
+    secrets: bool,
+    #[serde(default)]
+    keep: Keep,
+}
+
+impl TryFrom<Raw> for RepositoryConfig {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Self, String> {
+        super::field::name(&raw.name)?;
+        for (field, path, example) in [
+            ("path", &raw.path, "/var/backups/understudy"),
+            ("password_file", &raw.password_file, "/etc/understudy/backup.key"),
+        ] {
+            if !path.is_absolute() {
+                let given = path.display();
+                return Err(format!(
+                    "{field}: `{given}` is not absolute; write for example \"{example}\""
+                ));
+            }
+        }
+        if raw.password_file.starts_with(&raw.path) {
+            return Err("password_file: the key lies within the repository that it opens; \
+                        put it elsewhere, and a copy of it off this host"
+                .into());
+        }
+        Ok(Self {
+            name: raw.name,
+            path: raw.path,
+            password_file: raw.password_file,
+            secrets: raw.secrets,
+            keep: raw.keep.checked("keep")?,
+        })
+    }
+}

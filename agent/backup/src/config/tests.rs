@@ -1,0 +1,151 @@
+//! What an operator reads when a `[[repository]]` or `[[backup]]` is wrong.
+
+use super::*;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    repository: Vec<RepositoryConfig>,
+    #[serde(default)]
+    backup: Vec<SourceConfig>,
+}
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    let source = Source::new("agent.toml", text);
+    let file: File = config::parse_source(&source)?;
+    let mut faults = Faults::new();
+    check(&source, &file.repository, &file.backup, &mut faults)?;
+    let config =
+        Config { repositories: file.repository, sources: file.backup, ..Config::default() };
+    faults.or(config).map_err(Into::into)
+}
+
+const REPOSITORY: &str = "[[repository]]\nname = 'local'\npath = '/r'\npassword_file = '/k'\n";
+
+fn words(text: &str) -> String {
+    read(text).unwrap_err().to_string()
+}
+
+#[test]
+fn every_kind_is_read() {
+    let config = read(&format!(
+        "{REPOSITORY}keep = {{ last = 1, yearly = 2 }}
+[[repository]]
+name = 'keys'
+path = '/s'
+password_file = '/k2'
+secrets = true
+[[backup]]
+name = 'etc'
+kind = 'paths'
+root = '/etc/app'
+paths = ['a.toml', 'certs/ca']
+exclude = ['certs/ca/cache']
+check = ['/bin/check', 'it']
+check_timeout = '5s'
+keep = {{ daily = 3 }}
+[[backup]]
+name = 'data'
+kind = 'volume'
+compose = {{ project = 'mt4', volume = 'data' }}
+quiesce = 'pause'
+[[backup]]
+name = 'settings'
+kind = 'container'
+container = 'terminal'
+path = '/mt4/config'
+[[backup]]
+name = 'db'
+kind = 'command'
+compose = {{ project = 'mt4', service = 'db' }}
+command = ['pg_dump', '-Fc', 'app']
+file = 'app.dump'
+timeout = '10min'
+[[backup]]
+name = 'pki'
+kind = 'paths'
+root = '/etc/keys'
+secret = true
+"
+    ))
+    .unwrap();
+    let of = |name: &str| config.source(name).unwrap();
+    assert_eq!(of("data").kind.word(), "volume");
+    assert_eq!(config.repository_of(of("data")).unwrap().name, "local");
+    assert_eq!(config.repository_of(of("pki")).unwrap().name, "keys");
+    assert_eq!(config.keep_of(of("etc")).daily, 3);
+    assert_eq!(config.keep_of(of("data")).yearly, 2);
+    let Kind::Command(db) = &of("db").kind else { panic!("{:?}", of("db")) };
+    assert_eq!(db.container, Some(ContainerName::Compose("mt4".into(), "db".into())));
+    assert!(!db.stderr_ok);
+}
+
+#[test]
+fn a_wrong_field_is_told_with_its_place_and_the_fix() {
+    for (text, field, hint) in [
+        ("kind = 'paths'", "root: missing", "relative to"),
+        ("kind = 'paths'\nroot = 'etc'", "root: `etc`", "absolute"),
+        ("kind = 'paths'\nroot = '/'", "root", "below `/`"),
+        ("kind = 'paths'\nroot = '/e'\npaths = ['../x']", "paths: `../x`", "without `..`"),
+        ("kind = 'paths'\nroot = '/e'\npaths = ['/x']", "paths: `/x`", "relative"),
+        ("kind = 'paths'\nroot = '/e'\nvolume = 'v'", "volume", "root, paths, exclude"),
+        ("kind = 'volume'", "volume: missing", "compose"),
+        ("kind = 'volume'\nvolume = 'v'\nquiesce = 'halt'", "quiesce", "`pause`"),
+        ("kind = 'command'\ncommand = ['pg_dump']", "command: `pg_dump`", "absolute"),
+        ("kind = 'command'", "command: missing", "program"),
+        ("kind = 'command'\ncommand = ['/x']\nfile = 'a/b'", "file: `a/b`", "dump.sql"),
+        ("kind = 'command'\ncommand = ['/x']\ntimeout = '2d'", "timeout: `2d`", "24h"),
+        ("kind = 'container'\npath = '/x'", "container: missing", "NAME"),
+        ("kind = 'tape'", "kind", "`volume`"),
+        ("kind = 'paths'\nroot = '/e'\nkeep = { last = 0 }", "keep", "keep nothing"),
+        ("kind = 'paths'\nroot = '/e'\ncheck = ['true']", "check: `true`", "no shell"),
+        ("kind = 'paths'\nroot = '/e'\nrepositry = 'x'", "repositry", "`repository`"),
+    ] {
+        let words = words(&format!("{REPOSITORY}[[backup]]\nname = 'x'\n{text}\n"));
+        assert!(words.starts_with("agent.toml:"), "{text}: {words}");
+        assert!(words.contains("backup[0]"), "{text}: {words}");
+        assert!(words.contains(field) && words.contains(hint), "{text}: {words}");
+    }
+    for name in ["", "A", "-x", "a/b", "ü"] {
+        let words = words(&format!(
+            "{REPOSITORY}[[backup]]\nname = '{name}'\nkind = 'paths'\nroot = '/e'\n"
+        ));
+        assert!(words.contains("is not a name"), "{name}: {words}");
+    }
+    let words = words("[[repository]]\nname = 'r'\npath = '/r'\npassword_file = '/r/key'\n");
+    assert!(words.contains("the key lies within"), "{words}");
+}
+
+#[test]
+fn names_are_used_once_and_repositories_must_fit() {
+    let source = "[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\n";
+    let twice = words(&format!("{REPOSITORY}{source}{source}"));
+    assert!(
+        twice.contains("agent.toml:10:8: backup[1].name") && twice.contains("line 6"),
+        "{twice}"
+    );
+    let same = words(&format!("{REPOSITORY}{}", REPOSITORY.replace("local", "other")));
+    assert!(same.contains("repository[1].path") && same.contains("own directory"), "{same}");
+    assert!(words(source).contains("add a [[repository]]"));
+    let none = words(&format!("{REPOSITORY}{source}repository = 'tape'\n"));
+    assert!(
+        none.contains("backup[0].repository") && none.contains("repositories here: local"),
+        "{none}"
+    );
+    let two = REPOSITORY.replace("local", "other").replace("/r", "/r2");
+    let which = words(&format!("{REPOSITORY}{two}{source}"));
+    assert!(which.contains("one of: local, other"), "{which}");
+}
+
+#[test]
+fn secrets_never_go_beside_plain_data() {
+    let secret = "[[backup]]\nname = 'pki'\nkind = 'paths'\nroot = '/e'\nsecret = true\n";
+    let beside = words(&format!("{REPOSITORY}{secret}repository = 'local'\n"));
+    assert!(beside.contains("a [[repository]] of their own"), "{beside}");
+    let none = words(&format!("{REPOSITORY}{secret}"));
+    assert!(none.contains("secrets = true"), "{none}");
+    let plain = "[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\nrepository = 'local'\n";
+    let among = words(&format!("{REPOSITORY}secrets = true\n{plain}"));
+    assert!(among.contains("for secrets alone"), "{among}");
+}
