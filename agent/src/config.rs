@@ -6,14 +6,19 @@
 
 use crate::{
     coordinators::{COORDINATORS_MAX, is_address},
+    gate::GateConfig,
+    isolation::IsolationConfig,
+    peer::PeerConfig,
     probe::{KindConfig, ProbeConfig},
-    service::{DockerConfig, DriverConfig, ServiceConfig},
+    service::{Compose, DockerConfig, DriverConfig, ServiceConfig, Target},
+    watchdog::WatchdogConfig,
 };
+use backup::{ContainerName, RepositoryConfig, SourceConfig};
 use daemon::config::{self, ConfigError, Faults, Source, Spanned};
 use model::{GroupId, HostId};
 use serde::Deserialize;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
@@ -26,10 +31,20 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where coordinators are, where the file says it.
     pub coordinators: Option<Vec<String>>,
+    /// The kernel gate.
+    pub gate: GateConfig,
+    /// How this host is cut off after a breach.
+    pub isolation: IsolationConfig,
+    /// Where other agents are answered, where they are (A6).
+    pub peer: Option<PeerConfig>,
+    /// The hardware's watchdog, where it is to be used.
+    pub watchdog: Option<WatchdogConfig>,
     /// What may run here.
     pub services: Vec<ServiceConfig>,
     /// What is looked at.
     pub probes: Vec<ProbeConfig>,
+    /// What `understudy-agent backup` copies, and where to.
+    pub backup: backup::Config,
 }
 
 #[derive(Deserialize)]
@@ -39,9 +54,19 @@ struct Raw {
     state_dir: Spanned<PathBuf>,
     coordinators: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
+    gate: GateConfig,
+    #[serde(default)]
+    isolation: IsolationConfig,
+    peer: Option<PeerConfig>,
+    watchdog: Option<WatchdogConfig>,
+    #[serde(default)]
     service: Vec<ServiceConfig>,
     #[serde(default)]
     probe: Vec<ProbeConfig>,
+    #[serde(default)]
+    repository: Vec<RepositoryConfig>,
+    #[serde(default)]
+    backup: Vec<SourceConfig>,
 }
 
 /// Where the names stand.
@@ -66,6 +91,10 @@ struct Entries {
     service: Vec<Spanned<toml::Table>>,
     #[serde(default)]
     probe: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    repository: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    backup: Vec<Spanned<toml::Table>>,
 }
 
 impl Config {
@@ -87,17 +116,30 @@ impl Config {
         let places: Places = config::parse_source(source)?;
         let mut faults = Faults::new();
         check_file(source, &raw, &mut faults);
-        check_names(source, "service", &places.service, &mut faults);
-        check_names(source, "probe", &places.probe, &mut faults);
+        source.names_once("service", places.service.iter().map(|place| &place.name), &mut faults);
+        source.names_once("probe", places.probe.iter().map(|place| &place.name), &mut faults);
         check_containers(source, &raw.service, &places.service, &mut faults);
         check_watched(source, &raw, &places.probe, &mut faults);
+        backup::config::check(source, &raw.repository, &raw.backup, &mut faults)?;
         let coordinators = raw
             .coordinators
             .map(|list| list.into_inner().into_iter().map(Spanned::into_inner).collect());
+        let state_dir = raw.state_dir.into_inner();
         let config = Self {
+            backup: backup::Config {
+                repositories: raw.repository,
+                sources: raw.backup,
+                host: raw.host.to_string(),
+                state_dir: state_dir.clone(),
+                exclusive: exclusive(&raw.service),
+            },
             host: raw.host,
-            state_dir: raw.state_dir.into_inner(),
+            state_dir,
             coordinators,
+            gate: raw.gate,
+            isolation: raw.isolation,
+            peer: raw.peer,
+            watchdog: raw.watchdog,
             services: raw.service,
             probes: raw.probe,
         };
@@ -116,6 +158,20 @@ impl Config {
     pub fn pki(&self) -> PathBuf {
         self.state_dir.join("pki")
     }
+}
+
+/// The containers that only a lease may start.
+fn exclusive(services: &[ServiceConfig]) -> Vec<ContainerName> {
+    let container = |service: &ServiceConfig| match &service.driver {
+        DriverConfig::Docker(docker) => Some(match docker.target.clone() {
+            Target::Container(name) => ContainerName::Name(name),
+            Target::Compose(Compose { project, service }) => {
+                ContainerName::Compose(project, service)
+            }
+        }),
+        DriverConfig::Process(_) => None,
+    };
+    services.iter().filter(|service| service.exclusive).filter_map(container).collect()
 }
 
 /// The reader stops at the first fault; the other tables are read one by one.
@@ -139,6 +195,14 @@ fn with_the_others(source: &Source, error: ConfigError) -> ConfigError {
         let fault = table.get_ref().clone().try_into::<ProbeConfig>().err();
         add(format!("probe[{at}]"), table, fault);
     }
+    for (at, table) in entries.repository.iter().enumerate() {
+        let fault = table.get_ref().clone().try_into::<RepositoryConfig>().err();
+        add(format!("repository[{at}]"), table, fault);
+    }
+    for (at, table) in entries.backup.iter().enumerate() {
+        let fault = table.get_ref().clone().try_into::<SourceConfig>().err();
+        add(format!("backup[{at}]"), table, fault);
+    }
     ConfigError::Invalid(faults)
 }
 
@@ -160,21 +224,6 @@ fn check_file(source: &Source, raw: &Raw, faults: &mut Faults) {
             let message = format!("`{}` is not of the form host:port", address.get_ref());
             let hint = "write for example \"192.0.2.1:7443\"; an IPv6 address stands in brackets";
             faults.push(source.fault_at(address, format!("coordinators[{at}]"), message, hint));
-        }
-    }
-}
-
-fn check_names(source: &Source, what: &str, places: &[Place], faults: &mut Faults) {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, place) in places.iter().enumerate() {
-        let name = place.name.get_ref().as_str();
-        if let Some(first) = seen.get(name) {
-            let (line, _) = source.position(places[*first].name.span().start);
-            let message = format!("a {what} `{name}` is in line {line} already");
-            let field = format!("{what}[{at}].name");
-            faults.push(source.fault_at(&place.name, field, message, "give each its own name"));
-        } else {
-            seen.insert(name, at);
         }
     }
 }

@@ -82,11 +82,8 @@ pub fn load(state_dir: &Path) -> Result<Vec<String>, CoordinatorsError> {
 /// # Errors
 /// [`CoordinatorsError::File`].
 pub fn save(state_dir: &Path, list: &[String]) -> Result<(), CoordinatorsError> {
-    let path = state_dir.join(FILE);
     let file = File { coordinators: list.to_vec() };
-    let text = serde_json::to_string_pretty(&file)
-        .map_err(|error| DurableError::new(durable::Operation::Write, &path, error.into()))?;
-    Ok(durable::write_atomic(&path, format!("{text}\n").as_bytes(), 0o600)?)
+    Ok(durable::write_json(&state_dir.join(FILE), &file, 0o600)?)
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub enum EnrollError {
     /// What is stored now would not be readable for the agent.
     #[error(
         "{} belongs to user {owner}, and this runs as user {user}: what is stored now would be \
-         closed to the agent; run it as that user (`sudo -u '#{owner}' understudy-agent enroll ...`)",
+         closed to the agent; run it as that user (`runuser -u USER -- understudy-agent enroll ...`)",
         directory.display()
     )]
     User {

@@ -41,6 +41,11 @@ pub struct View<'a> {
     pub feeds: &'a [ProbeName],
     /// Whether a lease for the command's group is live, for the highest epoch seen.
     pub lease_live: bool,
+    /// What is left of this host's own promise not to become active (A6).
+    pub promised: Option<Millis>,
+    /// Why somebody on this host decided that it must not be active; empty when
+    /// nobody did.
+    pub barred: &'a str,
     /// When the command must be done: its receipt plus its deadline.
     pub until: Mono,
     /// Now.
@@ -143,9 +148,12 @@ fn allowed(command: &Command, view: &View<'_>) -> Result<(), Refusal> {
 }
 
 /// A1: what activates needs an epoch that was not fenced here, and what an
-/// exclusive service does needs the live lease.
+/// exclusive service does needs the live lease. A6: neither while a promise binds.
 fn standing(command: &Command, view: &View<'_>) -> Result<(), Refusal> {
     let epoch = command.epoch;
+    let exclusive = |service: &ServiceName| {
+        view.allowed.iter().any(|allowed| allowed.service == *service && allowed.exclusive)
+    };
     let known = view.memory.group(&command.group);
     let fenced = known.is_some_and(|known| known.is_fenced(epoch));
     let active = known.and_then(|known| known.active()).is_some_and(|held| held.epoch == epoch);
@@ -153,12 +161,19 @@ fn standing(command: &Command, view: &View<'_>) -> Result<(), Refusal> {
         Action::Fence => true,
         Action::Promote { .. } => !fenced,
         Action::Verify { .. } => active,
-        Action::StartService { service } => {
-            let exclusive =
-                view.allowed.iter().any(|allowed| allowed.service == *service && allowed.exclusive);
-            !exclusive || (active && view.lease_live)
-        }
+        Action::StartService { service } => !exclusive(service) || (active && view.lease_live),
     };
+    let activates = match &command.action {
+        Action::Promote { .. } => true,
+        Action::StartService { service } => exclusive(service),
+        Action::Fence | Action::Verify { .. } => false,
+    };
+    if activates && !view.barred.is_empty() {
+        return Err(Refusal::Barred { why: view.barred.into() });
+    }
+    if let Some(left) = view.promised.filter(|_| activates) {
+        return Err(Refusal::Promised { left });
+    }
     if may { Ok(()) } else { Err(Refusal::NoLease { epoch }) }
 }
 

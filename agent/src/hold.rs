@@ -1,5 +1,5 @@
 //! The holder: runs one program and never lets it outlive its lease (A1 to A3
-//! for the process driver, which has no kernel gate).
+//! for the process driver), in the cgroup that the kernel gate looks at.
 //!
 //! A small process of its own between the agent and the program. It kills the
 //! program and everything that the program started, with SIGKILL, (a) when the
@@ -18,6 +18,7 @@
 //! program's log, so that a slow disk cannot hold up a kill. The program must
 //! stay in the foreground: when it ends, whatever it left behind is killed too.
 
+mod cgroup;
 mod family;
 mod input;
 mod log;
@@ -63,6 +64,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
     log: Option<PathBuf>,
+    cgroup: Option<PathBuf>,
     program: Vec<OsString>,
 }
 
@@ -140,7 +142,7 @@ fn parse(args: Vec<OsString>) -> io::Result<Arguments> {
             format!("hold: {what}; it is started by the agent, not by hand"),
         )
     };
-    let mut log = None;
+    let (mut log, mut cgroup) = (None, None);
     let mut rest = args.into_iter();
     while let Some(argument) = rest.next() {
         match argument.to_str() {
@@ -148,12 +150,16 @@ fn parse(args: Vec<OsString>) -> io::Result<Arguments> {
             Some("--log") => {
                 log = Some(rest.next().ok_or_else(|| usage("--log needs a file"))?.into());
             }
+            Some("--cgroup") => {
+                cgroup =
+                    Some(rest.next().ok_or_else(|| usage("--cgroup needs a directory"))?.into());
+            }
             Some("--") => {
                 let program: Vec<OsString> = rest.collect();
                 if program.is_empty() {
                     return Err(usage("no program after --"));
                 }
-                return Ok(Arguments { log, program });
+                return Ok(Arguments { log, cgroup, program });
             }
             Some(_) | None => return Err(usage(&format!("unknown argument {argument:?}"))),
         }
@@ -173,6 +179,7 @@ fn hold(arguments: &Arguments) -> io::Result<(End, Option<Logging>)> {
         Ok(deadline) => deadline,
         Err(reason) => return Ok((End::Killed(reason), None)),
     };
+    cgroup::enter(arguments.cgroup.as_ref())?;
     family::adopt_orphans()?;
     let (writer, logging) = log::start(arguments.log.clone())?;
     let (report, childs_end) = UnixStream::pair()?;
@@ -332,11 +339,12 @@ mod tests {
 
     #[test]
     fn arguments_are_read_strictly() {
-        let given = ["--boottime-deadline-from-stdin", "--log", "/l", "--", "/bin/x", "--log"];
+        let given = ["--cgroup", "/c", "--log", "/l", "--", "/bin/x", "--log"];
         let parsed = parse(words(&given)).unwrap();
         assert_eq!(parsed.log.unwrap(), PathBuf::from("/l"));
+        assert_eq!(parsed.cgroup.unwrap(), PathBuf::from("/c"));
         assert_eq!(parsed.program, words(&["/bin/x", "--log"]));
-        for bad in [&["--"][..], &[], &["--log"], &["--lag", "--", "x"]] {
+        for bad in [&["--"][..], &[], &["--log"], &["--cgroup"], &["--lag", "--", "x"]] {
             assert!(parse(words(bad)).is_err(), "{bad:?} was accepted");
         }
     }

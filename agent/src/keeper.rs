@@ -1,5 +1,6 @@
-//! What is at work for one group, one thing at a time: closing, a command, or
-//! starting again what a lapse stopped (A3).
+//! What is at work for one group, one thing at a time: closing, a command,
+//! starting again what a lapse stopped (A3), or starting what stands by behind
+//! the closed gate.
 //!
 //! Pure: told what happened and what time it is, it says what to do next. It
 //! knows neither leases nor services; whether a lease is live is an argument.
@@ -8,7 +9,10 @@
 //! confirmed stopped by a pass that began after it, with no start under way;
 //! nothing is started while a pass is under way.
 
+mod standby;
+
 use model::{Action, Command, CommandId, Epoch, Millis, Mono, ServiceName};
+use standby::Standby;
 use std::collections::VecDeque;
 
 /// Commands that may wait: a plan has one or two for a host at a time.
@@ -39,6 +43,17 @@ pub enum Why {
     Taken,
 }
 
+impl Why {
+    /// Whether it ends what is at work.
+    const fn ends(self, promotes: bool) -> bool {
+        match self {
+            Self::Lapse => !promotes,
+            Self::Over => true,
+            Self::Taken => false,
+        }
+    }
+}
+
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -50,6 +65,9 @@ pub enum Next {
     Begin(Waiting),
     /// Start again what was started, then say [`Keeper::restored`].
     Restore,
+    /// Start the gated services behind the closed gate, then say
+    /// [`Keeper::stood_by`].
+    StandBy,
 }
 
 /// A command that waits for its turn.
@@ -84,6 +102,7 @@ struct Fence {
 enum Job {
     Command { id: CommandId, promotes: bool },
     Restore,
+    StandBy,
 }
 
 #[derive(Debug)]
@@ -116,6 +135,7 @@ pub struct Keeper {
     fences: Vec<Fence>,
     job: Option<Running>,
     queue: VecDeque<Waiting>,
+    standby: Standby,
 }
 
 fn backoff(first: Millis, cap: Millis, tries: u32) -> Millis {
@@ -130,12 +150,9 @@ impl Keeper {
         self.fails = 0;
         self.unclean = false;
         self.restore = None;
+        self.standby = Standby::default();
         if let Some(running) = &mut self.job {
-            running.cancel |= match why {
-                Why::Lapse => !running.job.promotes(),
-                Why::Over => true,
-                Why::Taken => false,
-            };
+            running.cancel |= why.ends(running.job.promotes());
         }
     }
 
@@ -157,6 +174,8 @@ impl Keeper {
 
     /// A lease is live again; `started` says whether something ran before.
     pub fn opened(&mut self, now: Mono, started: bool) {
+        // What stood behind the gate is active from now on.
+        self.standby = Standby::default();
         self.restore = started.then_some(Retry { at: now, tries: 0 });
     }
 
@@ -180,6 +199,10 @@ impl Keeper {
 
     /// What to do now; to be asked until it says `None`.
     pub fn next(&mut self, now: Mono, live: bool) -> Option<Next> {
+        let waits = !self.queue.is_empty();
+        if let Some(running) = self.job.as_mut().filter(|running| running.job == Job::StandBy) {
+            running.cancel |= waits;
+        }
         if let Some(running) = self.job.as_mut().filter(|job| job.cancel && !job.cancelled) {
             running.cancelled = true;
             return Some(Next::Cancel);
@@ -201,6 +224,9 @@ impl Keeper {
         if live && quiet && self.restore.is_some_and(|retry| retry.at <= now) {
             self.job = Some(Running::new(Job::Restore));
             return Some(Next::Restore);
+        }
+        if !live && quiet && self.queue.is_empty() {
+            return self.next_standby(now);
         }
         let front = self.queue.front()?;
         let promotes = matches!(front.command.action, Action::Promote { .. });
@@ -316,7 +342,8 @@ impl Keeper {
         let restore = self.restore.filter(|_| free).map(|retry| retry.at);
         let fences = self.fences.iter().map(|fence| fence.until).min();
         let queue = self.queue.front().filter(|_| self.job.is_none()).map(|front| front.until);
-        [self.next_pass(), restore, fences, queue].into_iter().flatten().min()
+        let standby = self.standby_wake().filter(|_| free);
+        [self.next_pass(), restore, fences, queue, standby].into_iter().flatten().min()
     }
 }
 
@@ -330,14 +357,14 @@ impl Job {
     fn promotes(&self) -> bool {
         match self {
             Self::Command { promotes, .. } => *promotes,
-            Self::Restore => false,
+            Self::Restore | Self::StandBy => false,
         }
     }
 
     fn is(&self, wanted: &CommandId) -> bool {
         match self {
             Self::Command { id, .. } => id == wanted,
-            Self::Restore => false,
+            Self::Restore | Self::StandBy => false,
         }
     }
 }

@@ -5,10 +5,14 @@
 //!
 //! Invariants: a deadline belongs to the highest epoch seen and is only ever
 //! moved later within it; a grant counts once its nonce is one of ours; nothing
-//! that is dropped can come back.
+//! that is dropped can come back; promises of other agents (A6) extend a live
+//! lease and never begin one; after a stall the gate stays closed until what was
+//! sent after it extends the lease (A5).
 
+use crate::failsafe::Extension;
 use model::{
-    Epoch, GroupId, HostId, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Mono, Nonce,
+    Derived, Epoch, GroupId, HostId, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis,
+    Mono, Nonce,
 };
 use std::collections::VecDeque;
 
@@ -24,7 +28,7 @@ const MARGIN_PART: u64 = 20;
 /// What one answer meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// The lease is live until then.
+    /// The lease is live until then, and so may the gate be.
     Extended {
         /// The end, on this host's own clock.
         deadline: Mono,
@@ -63,6 +67,12 @@ pub enum Dropped {
     /// It came when it was over already.
     #[error("it came after its own end")]
     Late,
+    /// Promises go on with a lease that is live; they never begin one (A6).
+    #[error("no lease is live that promises could extend")]
+    NotLive,
+    /// What it answers was sent before a stall (A5).
+    #[error("it was asked for before a stall")]
+    Stalled,
     /// The length is outside the product's range.
     #[error(
         "a lease of {lease} is outside of what is allowed (more than 0 and at most {LEASE_MAX})"
@@ -87,14 +97,28 @@ pub struct Lease {
     seen: Epoch,
     asked: VecDeque<Asked>,
     deadline: Option<Mono>,
-    length: Option<Millis>,
+    /// T and what is taken off its end, as last granted.
+    length: Option<(Millis, Millis)>,
+    /// When the newest request that was granted was sent.
+    granted: Option<Mono>,
+    /// A stall that nothing sent after it has made good: the gate stays closed.
+    stalled: Option<Mono>,
 }
 
 impl Lease {
     /// No lease, for a host that has seen `seen` (A1: closed until granted).
     #[must_use]
     pub const fn new(group: GroupId, host: HostId, seen: Epoch) -> Self {
-        Self { group, host, seen, asked: VecDeque::new(), deadline: None, length: None }
+        Self {
+            group,
+            host,
+            seen,
+            asked: VecDeque::new(),
+            deadline: None,
+            length: None,
+            granted: None,
+            stalled: None,
+        }
     }
 
     /// The highest epoch seen for the group.
@@ -105,8 +129,15 @@ impl Lease {
 
     /// The length T as last granted.
     #[must_use]
-    pub const fn length(&self) -> Option<Millis> {
-        self.length
+    pub fn length(&self) -> Option<Millis> {
+        self.length.map(|(length, _)| length)
+    }
+
+    /// When the newest request that a coordinator granted was sent (A6 counts
+    /// from there); `None` since the lease was last given up.
+    #[must_use]
+    pub const fn granted(&self) -> Option<Mono> {
+        self.granted
     }
 
     /// Takes note of an epoch. A higher one ends the lease and every request of
@@ -123,16 +154,44 @@ impl Lease {
     /// Ends the lease, and makes answers that are under way count for nothing (A3).
     pub fn give_up(&mut self) {
         self.deadline = None;
+        self.granted = None;
         self.asked.clear();
     }
 
-    /// A request for the epoch seen. `now` must be read before it is sent (A2).
-    pub fn request(&mut self, now: Mono, nonce: Nonce) -> LeaseRequest {
+    /// A stall ended at `now` (A5): answers that are under way count for nothing,
+    /// and the gate stays closed until something sent after it is granted.
+    pub fn stall(&mut self, now: Mono) {
+        self.stalled = Some(now);
+        self.asked.clear();
+    }
+
+    /// Until when the gate may be open: while the lease is live, and not before
+    /// a stall is made good.
+    #[must_use]
+    pub fn gate_until(&self, now: Mono) -> Option<Mono> {
+        self.deadline.filter(|deadline| now < *deadline && self.stalled.is_none())
+    }
+
+    /// The end of the stall that keeps the gate closed.
+    #[must_use]
+    pub const fn stalled(&self) -> Option<Mono> {
+        self.stalled
+    }
+
+    /// A request for the epoch seen. `now` must be read before it is sent (A2);
+    /// `derived` is what the assigned length leads to here.
+    pub fn request(&mut self, now: Mono, nonce: Nonce, derived: Option<Derived>) -> LeaseRequest {
         if self.asked.len() == OUTSTANDING_MAX {
             self.asked.pop_front();
         }
         self.asked.push_back(Asked { nonce, sent: now });
-        LeaseRequest { group: self.group.clone(), host: self.host.clone(), epoch: self.seen, nonce }
+        LeaseRequest {
+            group: self.group.clone(),
+            host: self.host.clone(),
+            epoch: self.seen,
+            nonce,
+            derived,
+        }
     }
 
     /// Takes one answer.
@@ -160,6 +219,7 @@ impl Lease {
             reason @ (LeaseRefusal::NotLeader
             | LeaseRefusal::NoQuorum
             | LeaseRefusal::NotActive
+            | LeaseRefusal::TimingDiffers { .. }
             | LeaseRefusal::Unknown { .. }) => Heard::NotGranted(reason),
         }
     }
@@ -177,16 +237,52 @@ impl Lease {
         if grant.lease == Millis::ZERO || grant.lease > LEASE_MAX {
             return Heard::Dropped(Dropped::Length { lease: grant.lease });
         }
+        let sent = asked.sent;
         let margin = grant.gate_margin.max(grant.lease.div_ceil(MARGIN_PART));
-        let deadline = asked.sent + grant.lease.saturating_sub(margin);
+        let heard = self.extend(sent, grant.lease, margin, now);
+        match heard {
+            Heard::Extended { .. } | Heard::NothingNew => {
+                self.granted = self.granted.max(Some(sent));
+            }
+            Heard::Superseded(_) | Heard::NotGranted(_) | Heard::Dropped(_) => {}
+        }
+        heard
+    }
+
+    /// Takes a complete round of promises (A6): the live lease goes on as by a
+    /// grant whose request was sent when the round began.
+    pub fn extend_by_promises(&mut self, promised: &Extension, now: Mono) -> Heard {
+        let given = promised.epoch();
+        if given != self.seen {
+            return Heard::Dropped(Dropped::Epoch { given, seen: self.seen });
+        }
+        let Some((lease, margin)) = self.length.filter(|_| self.live(now)) else {
+            return Heard::Dropped(Dropped::NotLive);
+        };
+        if promised.lease() != lease {
+            // The coordinators changed T meanwhile: the promises were for another.
+            return Heard::Dropped(Dropped::Length { lease: promised.lease() });
+        }
+        self.extend(promised.sent(), lease, margin, now)
+    }
+
+    fn extend(&mut self, sent: Mono, lease: Millis, margin: Millis, now: Mono) -> Heard {
+        let deadline = sent + lease.saturating_sub(margin);
         if deadline <= now {
             return Heard::Dropped(Dropped::Late);
         }
-        self.length = Some(grant.lease);
+        if self.stalled.is_some_and(|stalled| sent < stalled) {
+            return Heard::Dropped(Dropped::Stalled);
+        }
+        self.length = Some((lease, margin));
         let opened = !self.live(now);
-        if !opened && self.deadline >= Some(deadline) {
+        if !opened && self.deadline >= Some(deadline) && self.stalled.is_none() {
             return Heard::NothingNew;
         }
+        self.stalled = None;
+        // Not earlier, where a shorter lease makes a stall good.
+        let deadline =
+            if opened { deadline } else { self.deadline.max(Some(deadline)).unwrap_or(deadline) };
         self.deadline = Some(deadline);
         Heard::Extended { deadline, opened }
     }

@@ -1,16 +1,28 @@
 //! `understudy-agent`: the command line; everything else is in the library.
 
+mod isolate;
+mod stop;
+
 use agent::{
     config::Config,
     coordinators,
     driver::{self, Ended, Setup},
+    emergency::Watch,
     enroll::{self, EnrollError},
+    gate::{
+        self, Gate, GateRoom,
+        command::{GateCommandError, GateStatus, LoadOutcome},
+    },
     hold,
+    isolation::{Host, IsolationError, Keeper, container::DetachError},
     ledger::Ledger,
+    peer,
     probe::Probes,
     service::{ServiceRoom, Services},
+    watchdog::Watchdog,
 };
 use anyhow::{Context, bail};
+use backup::{BackupCommand, BackupError};
 use certs::{RoleKind, Trust};
 use clap::{Parser, Subcommand};
 use daemon::{config::ConfigError, exit::Exit, lock::StateLock, shutdown, telemetry};
@@ -23,6 +35,9 @@ use std::{
 
 /// How often the credentials' files are looked at.
 const CREDENTIALS_EVERY: Duration = Duration::from_secs(1);
+
+/// The backup library tells of every step; what it drops, our own code counts.
+const QUIET: &str = "rustic_core=error";
 
 #[derive(Parser)]
 #[command(
@@ -52,6 +67,49 @@ enum Command {
     },
     /// Check agent.toml and tell every fault.
     Check(ConfigFile),
+    /// The kernel gate's table, without the agent.
+    #[command(subcommand)]
+    Gate(GateCommand),
+    /// Backups, without the agent and without any coordinator.
+    Backup {
+        #[command(subcommand)]
+        command: BackupCommand,
+        /// The configuration file.
+        #[arg(
+            long,
+            value_name = "FILE",
+            global = true,
+            default_value = "/etc/understudy/agent.toml"
+        )]
+        config: PathBuf,
+    },
+    /// Cut this host off after a breach, and undo it; needs no coordinator.
+    #[command(subcommand)]
+    Isolate(isolate::IsolateCommand),
+    /// Stop what is exclusive here at once, until it is released.
+    EmergencyStop(stop::EmergencyStop),
+}
+
+#[derive(Subcommand)]
+enum GateCommand {
+    /// Load the table closed (the boot does this, before Docker).
+    Load(ConfigFile),
+    /// Tell how the kernel has it.
+    Status {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Remove the table: nothing is held back any more.
+    Remove {
+        /// Also while the agent runs, which puts it back.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 #[derive(clap::Args)]
@@ -70,13 +128,17 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Fails only where one is installed already, and then it is this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if let Err(error) = telemetry::init("understudy-agent", arguments.log_json, "") {
+    if let Err(error) = telemetry::init("understudy-agent", arguments.log_json, QUIET) {
         return told(&error.into(), Exit::Usage);
     }
     let done = match arguments.command {
         Command::Check(file) => check(&file.config),
         Command::Run(file) => run(&file.config),
         Command::Enroll { token, config } => enrol(&config.config, &token),
+        Command::Gate(command) => of_gate(command),
+        Command::Backup { command, config } => of_backup(&command, &config),
+        Command::Isolate(command) => isolate::run(command),
+        Command::EmergencyStop(args) => stop::run(args),
     };
     match done {
         Ok(exit) => exit.into(),
@@ -109,6 +171,18 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<ConfigError>() {
         return Exit::Usage;
     }
+    if let Some(error) = error.downcast_ref::<DetachError>() {
+        return isolate::exit_of_container(error);
+    }
+    if let Some(error) = error.downcast_ref::<IsolationError>() {
+        return isolate::exit_of(error);
+    }
+    if let Some(GateCommandError::Kept { .. }) = error.downcast_ref() {
+        return Exit::Refused;
+    }
+    if let Some(error) = error.downcast_ref::<BackupError>() {
+        return error.exit();
+    }
     match error.downcast_ref::<EnrollError>() {
         Some(EnrollError::Token(_) | EnrollError::Role { .. } | EnrollError::Host { .. }) => {
             Exit::Usage
@@ -134,6 +208,66 @@ fn check(file: &Path) -> anyhow::Result<Exit> {
         config.host
     ))?;
     Ok(Exit::Done)
+}
+
+fn of_gate(command: GateCommand) -> anyhow::Result<Exit> {
+    match command {
+        GateCommand::Load(file) => {
+            let config = Config::load(&file.config)?;
+            let table = &config.gate.table;
+            say(&match gate::command::load(&config.gate, &config.services, &config.state_dir)? {
+                LoadOutcome::Loaded => format!("loaded: table inet {table}, closed"),
+                LoadOutcome::Disabled => "not loaded: [gate] enabled = false".into(),
+                LoadOutcome::Kept => format!("the agent runs and keeps table inet {table}"),
+            })?;
+        }
+        GateCommand::Status { json, config } => {
+            let config = Config::load(&config.config)?;
+            let status = gate::command::status(&config.gate, &config.services)?;
+            say(&if json { serde_json::to_string(&status)? } else { in_words(&status) })?;
+        }
+        GateCommand::Remove { force, config } => {
+            let config = Config::load(&config.config)?;
+            let there = gate::command::remove(&config.gate, &config.state_dir, force)?;
+            let done = if there { "removed" } else { "not there" };
+            say(&format!("{done}: table inet {}", config.gate.table))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn of_backup(command: &BackupCommand, file: &Path) -> anyhow::Result<Exit> {
+    // The small process that lets containers go on knows all it needs.
+    let config =
+        if command.is_thaw() { backup::Config::default() } else { Config::load(file)?.backup };
+    let answer = backup::run(command, &config)?;
+    if !answer.text.is_empty() {
+        say(&answer.text)?;
+    }
+    for fault in &answer.faults {
+        // Nobody is left to be told that nobody reads this.
+        let _ = writeln!(std::io::stderr(), "understudy-agent: {fault}");
+    }
+    Ok(answer.exit)
+}
+
+fn in_words(status: &GateStatus) -> String {
+    let loaded = match (status.loaded, status.enabled) {
+        (true, _) => "loaded",
+        (false, true) => "not loaded",
+        (false, false) => "not loaded (switched off)",
+    };
+    let kept = if status.kept { "kept by the running agent" } else { "no agent keeps it" };
+    let mut words = format!("table inet {}: {loaded}, {kept}", status.table);
+    for of in &status.groups {
+        let left = match of.open_for_ms {
+            0 => String::new(),
+            left => format!(" for {left} ms"),
+        };
+        let (group, gate, dropped) = (&of.group, of.gate, of.dropped_packets);
+        words.push_str(&format!("\n{group}: {gate}{left}, {dropped} packet(s) dropped"));
+    }
+    words
 }
 
 /// How long what still blocks may take at the very end: a write of a small file.
@@ -167,20 +301,26 @@ fn enrol(file: &Path, token: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Whether the certificate speaks for the host that agent.toml names.
+fn check_identity(config: &Config, trust: &Trust) -> anyhow::Result<()> {
+    let identity = trust.identity();
+    if identity.role().kind() == RoleKind::Agent && identity.name() == config.host.as_str() {
+        return Ok(());
+    }
+    bail!(
+        "the certificate in {} is of {identity}, and agent.toml says host = \"{}\"; \
+         correct agent.toml, or enrol again with a token for this host",
+        config.pki().display(),
+        config.host
+    )
+}
+
 fn run(file: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(file)?;
     let _lock = StateLock::acquire(&config.state_dir, "understudy-agent")?;
     let trust =
         Trust::load(config.pki()).map_err(|error| anyhow::anyhow!("{}", certs::explain(&error)))?;
-    let identity = trust.identity();
-    if identity.role().kind() != RoleKind::Agent || identity.name() != config.host.as_str() {
-        bail!(
-            "the certificate in {} is of {identity}, and agent.toml says host = \"{}\"; \
-             correct agent.toml, or enrol again with a token for this host",
-            config.pki().display(),
-            config.host
-        );
-    }
+    check_identity(&config, &trust)?;
     let (ledger, failure) = Ledger::open(&config.state_dir)?;
     let fixed = config.coordinators.is_some();
     let list = match &config.coordinators {
@@ -193,7 +333,20 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
         let asked = shutdown.clone();
         // Ends with the runtime.
         drop(trust.watch(CREDENTIALS_EVERY, async move { asked.requested().await }));
-        let services = Services::open(&config.services, &ServiceRoom::new(&config.state_dir))?;
+        let room = ServiceRoom {
+            cgroups: gate::make_room(&config.gate, &config.services),
+            ..ServiceRoom::new(&config.state_dir)
+        };
+        let gate_room =
+            GateRoom { state_dir: config.state_dir.clone(), cgroups: room.cgroups.clone() };
+        let isolation = Keeper::start(Host::of(&config));
+        let stops = Watch::start(&config.state_dir).context("emergency stops are not watched")?;
+        let gate = Gate::open(&config.gate, &config.services, &gate_room);
+        let peer = match &config.peer {
+            Some(peer) => Some(peer::serve(peer, &trust, &shutdown).await?),
+            None => None,
+        };
+        let services = Services::open(&config.services, &room)?;
         let probes = Probes::spawn(&config.probes, &services)?;
         tracing::info!(host = %config.host, coordinators = ?list, "understudy-agent runs");
         let setup = Setup {
@@ -204,6 +357,12 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
             groups: config.groups(),
             services,
             probes,
+            gate,
+            isolation: isolation.standing(),
+            isolate: Host::of(&config),
+            stops: stops.stops(),
+            watchdog: Watchdog::open(config.watchdog.as_ref()),
+            peer,
             ledger,
             failure,
             trust,

@@ -443,3 +443,53 @@ async fn stops_and_starts_at_once_end_stopped() {
         assert_eq!(lab.state(), ServiceState::Stopped);
     }
 }
+
+/// The cgroup v2 hierarchy of this machine, whole or as the part of a hybrid.
+fn hierarchy() -> Option<std::path::PathBuf> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .map(std::path::PathBuf::from)
+        .into_iter()
+        .find(|path| path.join("cgroup.procs").exists())
+}
+
+#[test]
+fn a1_a_program_runs_in_the_gates_cgroup_or_not_at_all() {
+    let Some(root) = hierarchy().filter(|_| rustix::process::geteuid().is_root()) else { return };
+    let cgroup = root.join(format!("understudy-hold-{}", std::process::id()));
+    let hold = |cgroup: &Path| {
+        let mut child = Command::new(AGENT)
+            .args(["hold", "--cgroup"])
+            .arg(cgroup)
+            .args(["--", "/bin/sh", "-c", "cat /proc/self/cgroup; exec sleep 0"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "none").unwrap();
+        let said = child.wait_with_output().unwrap();
+        drop(stdin);
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    };
+    assert!(hold(&cgroup).contains("failed cannot enter the gate's cgroup"));
+    fs::create_dir(&cgroup).unwrap();
+    let child = Command::new(AGENT)
+        .args(["hold", "--cgroup"])
+        .arg(&cgroup)
+        .args(["--", "/bin/sleep", "300"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.as_ref().unwrap();
+    writeln!(stdin, "none").unwrap();
+    // The holder and its program, both.
+    until("two processes in the cgroup", || {
+        let inside = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+        (inside.lines().count() == 2).then_some(())
+    });
+    let mut child = child;
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    until("the cgroup is empty", || fs::remove_dir(&cgroup).ok());
+}

@@ -286,11 +286,12 @@ fn leaf_params(identity: &Identity) -> Result<CertificateParams, rcgen::Error> {
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match role {
-        // Coordinators are dialled, and dial each other.
-        Role::Coordinator => {
+        // Coordinators are dialled, and dial each other; so do agents, for their
+        // promises. Whoever dials asks for a role, which the names here tell.
+        Role::Coordinator | Role::Agent => {
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth]
         }
-        Role::Agent | Role::Operator(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Role::Operator(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
     };
     Ok(params)
 }

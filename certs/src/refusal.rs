@@ -72,6 +72,16 @@ pub enum Refusal {
         /// Who it is.
         found: String,
     },
+    /// Of the right role, and from before such hosts could be dialled.
+    #[error(
+        "the certificate of {found} does not let it be dialled: it is from before agents asked \
+         each other for promises; enrol that host again (`coordctl token create`, then \
+         `understudy-agent enroll`)"
+    )]
+    Undiallable {
+        /// Who it is.
+        found: String,
+    },
     /// Of the right role, but somebody else.
     #[error("{found} answers where `{expected}` belongs")]
     WrongName {
@@ -127,6 +137,13 @@ impl Refusal {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 Self::ForeignAuthority
             }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }
+                if whose.is_some_and(|whose| {
+                    whose.role().kind() == wanted && wanted == RoleKind::Agent
+                }) =>
+            {
+                Self::Undiallable { found: whose.map_or_else(String::new, ToString::to_string) }
+            }
             CertificateError::InvalidPurpose
             | CertificateError::InvalidPurposeContext { .. }
             | CertificateError::NotValidForName
@@ -148,9 +165,10 @@ impl Refusal {
                 CertificateError::UnknownIssuer.into()
             }
             Self::Revoked { .. } => CertificateError::Revoked.into(),
-            Self::ForeignInstallation { .. } | Self::WrongRole { .. } | Self::WrongName { .. } => {
-                CertificateError::ApplicationVerificationFailure.into()
-            }
+            Self::ForeignInstallation { .. }
+            | Self::WrongRole { .. }
+            | Self::Undiallable { .. }
+            | Self::WrongName { .. } => CertificateError::ApplicationVerificationFailure.into(),
             Self::Identity(_) | Self::NotSelfSigned { .. } | Self::Other { .. } => {
                 CertificateError::BadEncoding.into()
             }
@@ -249,6 +267,20 @@ mod tests {
             Refusal::WrongRole { expected: RoleKind::Coordinator, found: "agent `p1`".into() };
         assert_eq!(role.to_string(), "agent `p1` answers where a coordinator belongs");
         assert_eq!(date(Wall(u64::MAX)), format!("{} s after 1970", u64::MAX / 1000));
+    }
+
+    #[test]
+    fn an_agent_enrolled_before_agents_were_dialled_is_told_to_enrol_again() {
+        let agent = Identity::new("bench", crate::Role::Agent, "p2").unwrap();
+        let purpose = TlsError::from(CertificateError::InvalidPurpose);
+        let refusal = |wanted| Refusal::of_tls(&purpose, Some(&agent), wanted);
+        let words = refusal(RoleKind::Agent).to_string();
+        assert!(words.contains("agent `p2`") && words.contains("enrol that host again"), "{words}");
+        assert!(matches!(refusal(RoleKind::Coordinator), Refusal::WrongRole { .. }));
+        assert!(matches!(
+            Refusal::of_tls(&purpose, None, RoleKind::Agent),
+            Refusal::WrongRole { .. }
+        ));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::{
     certificate::certificates,
     digest::{Fingerprint, RandomError, hex, random, sha256},
-    identity::Role,
+    identity::{Rank, Role},
 };
 use base64::{DecodeError, Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use model::{HostId, NameError, Wall};
@@ -33,6 +33,12 @@ pub enum JoinRole {
     Coordinator,
     /// The third voter: to TLS, a coordinator.
     Witness,
+    /// A person who may look.
+    Viewer,
+    /// A person who may fail over, hold, resume and approve.
+    Operator,
+    /// A person who may do everything.
+    Admin,
 }
 
 impl JoinRole {
@@ -42,6 +48,9 @@ impl JoinRole {
         match self {
             Self::Agent => Role::Agent,
             Self::Coordinator | Self::Witness => Role::Coordinator,
+            Self::Viewer => Role::Operator(Rank::Viewer),
+            Self::Operator => Role::Operator(Rank::Operator),
+            Self::Admin => Role::Operator(Rank::Admin),
         }
     }
 
@@ -52,6 +61,9 @@ impl JoinRole {
             Self::Agent => "agent",
             Self::Coordinator => "coordinator",
             Self::Witness => "witness",
+            Self::Viewer => Rank::Viewer.as_str(),
+            Self::Operator => Rank::Operator.as_str(),
+            Self::Admin => Rank::Admin.as_str(),
         }
     }
 }
@@ -70,6 +82,9 @@ impl FromStr for JoinRole {
             "agent" => Ok(Self::Agent),
             "coordinator" => Ok(Self::Coordinator),
             "witness" => Ok(Self::Witness),
+            "viewer" => Ok(Self::Viewer),
+            "operator" => Ok(Self::Operator),
+            "admin" => Ok(Self::Admin),
             other => Err(TokenError::Role { given: other.into() }),
         }
     }
@@ -125,7 +140,9 @@ pub enum TokenError {
         host: String,
     },
     /// The role is unknown.
-    #[error("`{given}` is not a role to join as; use agent, coordinator or witness")]
+    #[error(
+        "`{given}` is not a role to join as; use agent, coordinator or witness, or an operator's rank: viewer, operator, admin"
+    )]
     Role {
         /// The text as it came.
         given: String,
@@ -416,7 +433,7 @@ mod tests {
                 .unwrap();
         for (from, to) in [
             ("\"host\":\"p1\"", "\"host\":\"../p1\""),
-            ("\"role\":\"agent\"", "\"role\":\"operator\""),
+            ("\"role\":\"agent\"", "\"role\":\"king\""),
             ("\"addresses\":[", "\"addresses\":[],\"x\":["),
             ("\"id\":\"", "\"id\":\"zz"),
             ("\"secret\":\"", "\"secret\":\"AAAA"),

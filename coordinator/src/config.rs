@@ -1,6 +1,10 @@
 //! coordinator.toml.
 
-use crate::outbound::{dns::DnsHookConfig, notify::NotifyConfig};
+use crate::outbound::{
+    dns::DnsHookConfig,
+    fence::{self, FenceConfig},
+    notify::NotifyConfig,
+};
 use daemon::config::{self, ConfigError, Faults, Source, Span, Spanned};
 use serde::Deserialize;
 use std::{
@@ -43,6 +47,9 @@ pub struct Config {
     pub timing: TimingConfig,
     /// The DNS hook.
     pub dns_hook: Option<DnsHookConfig>,
+    /// The fence hooks.
+    #[serde(default)]
+    pub fence: Vec<FenceConfig>,
     /// The notification channels.
     #[serde(default)]
     pub notify: Vec<NotifyConfig>,
@@ -114,6 +121,7 @@ impl Config {
         if let Some(hook) = &self.dns_hook {
             hook.check(source, faults);
         }
+        fence::check(&self.fence, source, faults);
     }
 
     fn check_addresses(&self, source: &Source, faults: &mut Faults) {

@@ -39,6 +39,10 @@ const TICK_LATE: Duration = Duration::from_millis(100);
 /// How long a caller waits for its answer: the journal's own deadline and a bit.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How often the members are looked at for a change: far more often than
+/// anybody changes them, and before every decision of a new leader anyway.
+const VOTERS_EVERY: Duration = Duration::from_millis(200);
+
 type Query = Box<dyn FnOnce(&Engine, Now) + Send>;
 
 /// What others put into the loop.
@@ -155,6 +159,8 @@ pub struct Driver {
     waiting: BTreeMap<RequestId, oneshot::Sender<Result<Applied, Refused>>>,
     last_request: u64,
     leading: Option<Term>,
+    voters: (String, Vec<String>),
+    look_at_voters: Instant,
 }
 
 impl Driver {
@@ -187,6 +193,8 @@ impl Driver {
             waiting: BTreeMap::new(),
             last_request: 0,
             leading: None,
+            voters: Default::default(),
+            look_at_voters: Instant::now(),
         };
         (driver, handle)
     }
@@ -215,6 +223,9 @@ impl Driver {
                 Woken::Input(Input::Ask { request, reply }) => self.ask(request, reply),
                 Woken::Tick => {
                     self.next_tick = Instant::now() + self.engine.tick_every().to_duration();
+                    if Instant::now() >= self.look_at_voters {
+                        self.tell_voters();
+                    }
                     self.step(Event::Tick);
                 }
                 Woken::Stop => break,
@@ -240,6 +251,17 @@ impl Driver {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// Tells the engine who votes, when that has changed (C5).
+    fn tell_voters(&mut self) {
+        self.look_at_voters = Instant::now() + VOTERS_EVERY;
+        let told = self.world.voters();
+        if told != self.voters {
+            self.voters.clone_from(&told);
+            let (own, voters) = told;
+            self.step(Event::Voters { own, voters });
+        }
+    }
+
     fn follow_leadership(&mut self) {
         let seen = self.leadership.borrow_and_update().clone();
         let leads = seen.ready.then_some(seen.term);
@@ -255,6 +277,8 @@ impl Driver {
         if let Some(term) = leads {
             tracing::info!(%term, "leading");
             self.leading = Some(term);
+            // Before the first decision: whose sight counts.
+            self.tell_voters();
             self.step(Event::Elected { term });
         }
         self.changed();

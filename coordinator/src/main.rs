@@ -1,9 +1,10 @@
-//! `understudy-coordinator`: run, enroll, check.
+//! `understudy-coordinator`: run, enroll, check, explain.
 
 use clap::{Parser, Subcommand};
-use coordinator::{config::Config, consensus, enroll, run};
+use coordinator::{config::Config, consensus, enroll, explain, run};
 use daemon::{config::ConfigError, durable::DurableError, exit::Exit, shutdown, telemetry};
-use std::path::PathBuf;
+use model::IncidentId;
+use std::{io::Write, path::PathBuf};
 
 /// Understudy's coordinator and witness.
 #[derive(Parser)]
@@ -38,6 +39,26 @@ enum Verb {
         /// The configuration file.
         #[arg(long, default_value = "/etc/understudy/coordinator.toml")]
         config: PathBuf,
+    },
+    /// Why it did, or did not: from a copy of the journal, without a running cluster.
+    Explain {
+        /// The configuration file, which says where the journal is.
+        #[arg(long, default_value = "/etc/understudy/coordinator.toml")]
+        config: PathBuf,
+        /// The directory with the journal; no configuration is read then.
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        state_dir: Option<PathBuf>,
+        /// The group; may be left out when there is one.
+        group: Option<String>,
+        /// The newest N decisions, those to do nothing among them.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        last: usize,
+        /// What this incident was opened for.
+        #[arg(long, value_name = "ID", conflicts_with_all = ["last", "group"])]
+        incident: Option<u64>,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -76,6 +97,20 @@ fn carry_out(verb: Verb) -> anyhow::Result<Exit> {
             say(&format!("{} is sound", config.display()));
             Ok(Exit::Done)
         }
+        Verb::Explain { config, state_dir, group, last, incident, json } => {
+            let directory = match state_dir {
+                Some(directory) => directory,
+                None => Config::load(&config)?.state_dir,
+            };
+            let asked = explain::Asked { group, last, incident: incident.map(IncidentId) };
+            let reply = explain::offline(&directory, &asked)?;
+            let text = match json {
+                true => serde_json::to_string_pretty(&reply)?,
+                false => explain::words(&reply),
+            };
+            writeln!(std::io::stdout(), "{text}")?;
+            Ok(Exit::Done)
+        }
         Verb::Enroll { token, config } => {
             let loaded = Config::load(&config)?;
             runtime()?.block_on(enroll::enroll(&loaded, token.trim()))?;
@@ -99,7 +134,6 @@ fn carry_out(verb: Verb) -> anyhow::Result<Exit> {
 
 /// Talk goes to stderr; stdout is for data.
 fn say(line: &str) {
-    use std::io::Write;
     // Nobody reads it any more: nothing to do about that.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -5,10 +5,15 @@ use crate::{
     consensus::{Consensus, Dialer, Member, Settings as ConsensusSettings},
     driver::{Driver, Handle},
     inbound::{
-        agents::AgentService, enrolment::EnrolmentService, operators::OperatorService, peers,
+        agents::{AgentService, Ears},
+        enrolment::EnrolmentService,
+        operators::OperatorService,
+        peers,
     },
     membership,
-    outbound::{agents::Agents, dns::DnsHook, notify::Channels},
+    outbound::{agents::Agents, dns::DnsHook, fence::FenceHooks, notify::Channels},
+    relay::{Eyes, RelayService, Uplink},
+    witness,
 };
 use anyhow::{Context, bail};
 use certs::{Expected, Limits, Link, Trust};
@@ -16,7 +21,7 @@ use daemon::{exit::Exit, lock::StateLock, notify_systemd, shutdown::Shutdown};
 use failover::Settings;
 use proto::v1::{
     agent_link_server::AgentLinkServer, enrolment_server::EnrolmentServer,
-    operator_server::OperatorServer, peer_server::PeerServer,
+    operator_server::OperatorServer, peer_server::PeerServer, voter_link_server::VoterLinkServer,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
@@ -58,9 +63,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<Exit> {
     let mut tasks = Tasks::default();
     match config.role {
         Role::Witness => {
-            // The witness has no driver: what it applies is kept by consensus itself.
-            tasks.vital.spawn(discard(applied));
-            serve(&mut tasks, &config, &trust, &shutdown, peers_only(&consensus)).await?;
+            attest(&mut tasks, &config, &trust, &shutdown, &consensus, applied).await?;
         }
         Role::Coordinator => {
             coordinate(&mut tasks, &config, &trust, &shutdown, &consensus, applied).await?;
@@ -171,13 +174,10 @@ fn dialer(trust: &Trust) -> Dialer {
     })
 }
 
-async fn discard(mut applied: mpsc::Receiver<crate::consensus::Applied>) {
-    while applied.recv().await.is_some() {}
-}
-
 fn hands(config: &Config) -> anyhow::Result<crate::driver::Hands> {
     let channels = Channels::from_config(&config.notify)?;
-    Ok(crate::driver::Hands { dns: config.dns_hook.as_ref().map(DnsHook::new), channels })
+    let dns = config.dns_hook.as_ref().map(DnsHook::new);
+    Ok(crate::driver::Hands { dns, fence: FenceHooks::new(&config.fence), channels })
 }
 
 type Routes = tonic::service::Routes;
@@ -194,19 +194,16 @@ async fn coordinate(
     let settings = Settings {
         dns_hook: hands.dns.is_some(),
         channels: hands.channels.names().map(ToOwned::to_owned).collect(),
+        fence_hooks: hands.fence.levels().collect(),
     };
     let dns = hands.dns.clone();
     let agents = Agents::default();
     let (driver, handle) =
         Driver::new(settings, consensus.clone(), applied, agents.clone(), trust.clone(), hands);
     tasks.vital.spawn(driver.run(shutdown.clone()));
-    let name = config.name.get_ref().clone();
-    let agent_service = AgentService::new(handle.clone(), agents, consensus.clone(), name);
-    let watch = agent_service.clone().watch_members();
-    let ended = wish(shutdown);
-    tasks.side.spawn(async move {
-        tokio::select! { () = watch => {}, () = ended => {} }
-    });
+    let voter = Voter { trust, shutdown, consensus, agents };
+    let relay = RelayService::new(handle.clone(), voter.agents.clone(), consensus.clone());
+    let agent_service = voter.answer_agents(tasks, Ears::Driver(handle.clone()));
     let enrol = config.enrol_advertise.as_ref().map(|address| address.get_ref().clone());
     let operators = OperatorService::new(
         handle.clone(),
@@ -218,12 +215,64 @@ async fn coordinate(
     );
     let routes = peers_only(consensus)
         .add_service(AgentLinkServer::new(agent_service))
+        .add_service(VoterLinkServer::new(relay))
         .add_service(OperatorServer::new(operators));
     serve(tasks, config, trust, shutdown, routes).await?;
     serve_enrolment(tasks, config, trust, shutdown, handle, consensus).await
 }
 
-/// What a witness answers: the other members, health, and the description of the services.
+/// A witness: it votes, hears agents and passes on what they say, and tells the
+/// leader what it sees. It has no driver and decides nothing.
+async fn attest(
+    tasks: &mut Tasks,
+    config: &Config,
+    trust: &Trust,
+    shutdown: &Shutdown,
+    consensus: &Consensus,
+    applied: mpsc::Receiver<crate::consensus::Applied>,
+) -> anyhow::Result<()> {
+    let agents = Agents::default();
+    tasks.vital.spawn(witness::follow(applied, trust.clone(), agents.clone()));
+    let voter = Voter { trust, shutdown, consensus, agents };
+    let agent_service = voter.answer_agents(tasks, Ears::of_a_witness());
+    let routes = peers_only(consensus).add_service(AgentLinkServer::new(agent_service));
+    serve(tasks, config, trust, shutdown, routes).await
+}
+
+/// What every voter needs to answer agents.
+struct Voter<'a> {
+    trust: &'a Trust,
+    shutdown: &'a Shutdown,
+    consensus: &'a Consensus,
+    agents: Agents,
+}
+
+impl Voter<'_> {
+    /// The agents' service, the stream to whoever leads, and the tasks of both.
+    fn answer_agents(self, tasks: &mut Tasks, ears: Ears) -> AgentService {
+        let (trust, consensus, agents) = (self.trust.clone(), self.consensus.clone(), self.agents);
+        let (uplink, eyes) = (Uplink::default(), Eyes::open(trust.identity().name()));
+        let service = AgentService::new(
+            ears,
+            agents.clone(),
+            consensus.clone(),
+            trust.clone(),
+            uplink.clone(),
+            eyes.clone(),
+        );
+        let (watch, ended) = (service.clone().watch_members(), wish(self.shutdown));
+        tasks.side.spawn(async move {
+            tokio::select! { () = watch => {}, () = ended => {} }
+        });
+        let (relay, ended) = (uplink.run(trust, consensus, agents, eyes), wish(self.shutdown));
+        tasks.side.spawn(async move {
+            tokio::select! { () = relay => {}, () = ended => {} }
+        });
+        service
+    }
+}
+
+/// What every voter answers: the others, health, and the description of the services.
 fn peers_only(consensus: &Consensus) -> Routes {
     Routes::new(peers::service(consensus.peer_service()))
 }

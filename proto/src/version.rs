@@ -5,7 +5,7 @@ use crate::v1;
 /// Protocol major number: raised when an old program can no longer be understood.
 pub const MAJOR: u32 = 1;
 /// Protocol minor number: raised when something is added.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 /// What this program speaks.
 #[must_use]

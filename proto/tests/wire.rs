@@ -2,10 +2,12 @@
 //! the answer is a value or a refusal in words.
 
 use model::{
-    Action, AttemptId, Command, CommandId, Epoch, GateState, GroupAssignment, GroupId,
-    GroupStanding, Heartbeat, HostId, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis,
-    Nonce, Outcome, PlanId, ProbeKind, ProbeName, Reading, Refusal, ServiceName, ServiceState,
-    ServiceStatus, SiteId, StepId, StepReport, Term, Verdict, VerifyEvidence,
+    Action, AttemptId, Command, CommandId, Derived, Epoch, GateState, GroupAssignment, GroupId,
+    GroupStanding, Heartbeat, HostDeed, HostId, HostOrder, HostSilence, IsolationProfile,
+    LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce, Observation, OrderId,
+    OrderOutcome, Outcome, PeerAddress, PlanId, ProbeKind, ProbeName, PromiseRefusal, PromiseReply,
+    PromiseRequest, Reading, Refusal, ServiceName, ServiceState, ServiceStatus, SiteId,
+    StandbyMode, StepId, StepReport, Term, Verdict, VerifyEvidence, Wall, WatchdogState,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -27,12 +29,19 @@ named!(group -> GroupId, host -> HostId, service -> ServiceName, probe -> ProbeN
 fn standing() -> impl Strategy<Value = GroupStanding> {
     let gates =
         prop_oneof![Just(GateState::Absent), Just(GateState::Closed), Just(GateState::Open)];
-    (group(), any::<u64>(), proptest::option::of(any::<u64>()), gates).prop_map(
-        |(group, epoch, left, gate)| GroupStanding {
+    let spans = (proptest::option::of(any::<u64>()), proptest::option::of(any::<u64>()));
+    let words = (".{0,40}", ".{0,40}");
+    (group(), any::<u64>(), spans, gates, words, any::<bool>()).prop_map(
+        |(group, epoch, (left, promised), gate, (gate_detail, barred), failsafe)| GroupStanding {
             group,
             epoch: Epoch(epoch),
             lease_left: left.map(Millis),
             gate,
+            gate_detail,
+            failsafe,
+            promised: promised.map(Millis),
+            barred,
+            stopped: failsafe,
         },
     )
 }
@@ -46,11 +55,13 @@ fn status() -> impl Strategy<Value = ServiceStatus> {
         Just(ServiceState::Failed),
         Just(ServiceState::Unknown),
     ];
-    (service(), group(), any::<bool>(), states, ".{0,40}").prop_map(
-        |(service, group, exclusive, state, detail)| ServiceStatus {
+    let standbys = prop_oneof![Just(StandbyMode::Stopped), Just(StandbyMode::Gated)];
+    (service(), group(), any::<bool>(), states, standbys, ".{0,40}").prop_map(
+        |(service, group, exclusive, state, standby, detail)| ServiceStatus {
             service,
             group,
             exclusive,
+            standby,
             state,
             detail,
         },
@@ -63,6 +74,7 @@ fn reading() -> impl Strategy<Value = Reading> {
         Just(ProbeKind::Disk),
         Just(ProbeKind::Host),
         Just(ProbeKind::Zeromq),
+        Just(ProbeKind::Watermark),
     ];
     let verdicts = prop_oneof![
         Just(Verdict::Ok),
@@ -89,12 +101,29 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
         proptest::collection::vec(status(), 0..4),
         proptest::collection::vec(reading(), 0..4),
     );
-    (host(), any::<u64>(), any::<u64>(), any::<u64>(), lists).prop_map(
-        |(host, boot, sequence, term, (groups, services, readings))| Heartbeat {
+    let watchdogs = prop_oneof![
+        Just(WatchdogState::Absent),
+        Just(WatchdogState::Disarmed),
+        Just(WatchdogState::Armed),
+    ];
+    let watchdogs = (watchdogs, proptest::option::of(any::<u64>().prop_map(Millis)));
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    let words = ("[a-z0-9.:]{0,20}", ".{0,40}");
+    (host(), numbers, watchdogs, words, lists).prop_map(
+        |(host, (boot, sequence, term), watchdog, words, (groups, services, readings))| Heartbeat {
             host,
             boot,
             sequence,
             term: Term(term),
+            watchdog: watchdog.0,
+            watchdog_timeout: watchdog.1,
+            peer: words.0,
+            isolation: words.1,
+            order: Some(OrderOutcome {
+                id: OrderId { number: sequence, at: Wall(boot) },
+                done: boot % 2 == 0,
+                detail: String::new(),
+            }),
             groups,
             services,
             readings,
@@ -144,6 +173,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         (host(), host()).prop_map(|(given, own)| Refusal::WrongHost { given, own }),
         ".{0,40}".prop_map(|what| Refusal::NotAllowed { what }),
         any::<u64>().prop_map(|epoch| Refusal::NoLease { epoch: Epoch(epoch) }),
+        any::<u64>().prop_map(|left| Refusal::Promised { left: Millis(left) }),
+        ".{0,40}".prop_map(|why| Refusal::Barred { why }),
         Just(Refusal::TooLate),
         Just(Refusal::UnknownAction),
     ];
@@ -162,12 +193,56 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+fn derived() -> impl Strategy<Value = Derived> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    (numbers, numbers).prop_map(|((a, b, c), (d, e, f))| Derived {
+        lease: Millis(a),
+        heartbeat: Millis(b),
+        gate_margin: Millis(c),
+        rate_error: Millis(d),
+        skew_margin: Millis(e),
+        suspicion: Millis(f),
+    })
+}
+
+fn promise_reply() -> impl Strategy<Value = PromiseReply> {
+    let reasons = prop_oneof![
+        any::<u64>().prop_map(|epoch| PromiseRefusal::HigherEpoch { epoch: Epoch(epoch) }),
+        Just(PromiseRefusal::Fencing),
+        Just(PromiseRefusal::Active),
+        ".{0,40}".prop_map(|detail| PromiseRefusal::Unknown { detail }),
+    ];
+    (group(), host(), any::<u64>(), proptest::option::of(reasons)).prop_map(
+        |(group, host, nonce, reason)| match reason {
+            None => PromiseReply::Promised { group, host, nonce: Nonce(nonce) },
+            Some(reason) => PromiseReply::Refused { group, host, nonce: Nonce(nonce), reason },
+        },
+    )
+}
+
+fn observation() -> impl Strategy<Value = Observation> {
+    let silence = (host(), any::<u64>())
+        .prop_map(|(host, silence)| HostSilence { host, silence: Millis(silence) });
+    let hosts = proptest::collection::vec(silence, 0..4);
+    (name(), any::<u64>(), any::<bool>(), hosts, derived()).prop_map(
+        |(observer, watched, abstains, hosts, derived)| Observation {
+            observer,
+            watched: Millis(watched),
+            abstains,
+            hosts,
+            derived,
+        },
+    )
+}
+
 fn lease_reply() -> impl Strategy<Value = LeaseReply> {
     let reasons = prop_oneof![
         Just(LeaseRefusal::NotLeader),
         Just(LeaseRefusal::NoQuorum),
         any::<u64>().prop_map(|epoch| LeaseRefusal::Superseded { epoch: Epoch(epoch) }),
         Just(LeaseRefusal::NotActive),
+        (derived(), derived())
+            .prop_map(|(leader, host)| LeaseRefusal::TimingDiffers { leader, host }),
         ".{0,40}".prop_map(|detail| LeaseRefusal::Unknown { detail }),
     ];
     prop_oneof![
@@ -206,7 +281,18 @@ proptest! {
         reply in lease_reply(),
         active in proptest::option::of(site()),
         site in site(),
+        derived in proptest::option::of(derived()),
+        (fencing, peers) in (any::<bool>(), proptest::option::of(proptest::collection::vec(host(), 0..3))),
     ) {
+        let profile = if fencing { IsolationProfile::Breach } else { IsolationProfile::EgressBlock };
+        let isolate = HostDeed::Isolate { profile, span: Some(Millis(epoch)), force: fencing };
+        for deed in [isolate, HostDeed::Confirm, HostDeed::Release] {
+            let id = OrderId { number: epoch, at: Wall(7) };
+            let order = HostOrder { id, deed, by: "ann".into(), reason: "an odd process".into() };
+            prop_assert_eq!(carried::<_, v1::HostOrder>(order.clone()), Ok(order));
+        }
+        let address = |host| PeerAddress { host, address: "192.0.2.7:7444".into() };
+        let failsafe = peers.map(|hosts| hosts.into_iter().map(address).collect());
         prop_assert_eq!(carried::<_, v1::Heartbeat>(heartbeat.clone()), Ok(heartbeat));
         prop_assert_eq!(carried::<_, v1::Command>(command.clone()), Ok(command));
         let request = LeaseRequest {
@@ -214,6 +300,7 @@ proptest! {
             host: host.clone(),
             epoch: Epoch(epoch),
             nonce: Nonce(7),
+            derived,
         };
         prop_assert_eq!(carried::<_, v1::LeaseRequest>(request.clone()), Ok(request));
         let assignment = GroupAssignment {
@@ -222,11 +309,26 @@ proptest! {
             active,
             epoch: Epoch(epoch),
             lease: Millis(5000),
+            fencing,
+            failsafe,
         };
         prop_assert_eq!(carried::<_, v1::GroupAssignment>(assignment.clone()), Ok(assignment));
         let report = StepReport { host, id, group, epoch: Epoch(epoch), outcome };
         prop_assert_eq!(carried::<_, v1::StepReport>(report.clone()), Ok(report));
         prop_assert_eq!(carried::<_, v1::LeaseReply>(reply.clone()), Ok(reply));
+    }
+
+    #[test]
+    fn what_agents_and_voters_say_among_themselves_is_read_back(
+        (group, host, numbers) in (group(), host(), (any::<u64>(), any::<u64>(), any::<u64>())),
+        reply in promise_reply(),
+        observation in observation(),
+    ) {
+        let (epoch, nonce, lease) = (Epoch(numbers.0), Nonce(numbers.1), Millis(numbers.2));
+        let request = PromiseRequest { group, host, epoch, nonce, lease };
+        prop_assert_eq!(carried::<_, v1::PromiseRequest>(request.clone()), Ok(request));
+        prop_assert_eq!(carried::<_, v1::PromiseReply>(reply.clone()), Ok(reply));
+        prop_assert_eq!(carried::<_, v1::Observation>(observation.clone()), Ok(observation));
     }
 
     #[test]
@@ -240,6 +342,12 @@ proptest! {
         if let Ok(message) = v1::StepReport::decode(bytes.as_slice()) {
             let _ = StepReport::try_from(message);
         }
+        if let Ok(message) = v1::PromiseReply::decode(bytes.as_slice()) {
+            let _ = PromiseReply::try_from(message);
+        }
+        if let Ok(message) = v1::Observation::decode(bytes.as_slice()) {
+            let _ = Observation::try_from(message);
+        }
         if let Ok(message) = v1::LeaseReply::decode(bytes.as_slice()) {
             let _ = LeaseReply::try_from(message);
         }
@@ -248,7 +356,13 @@ proptest! {
 
 #[test]
 fn an_unknown_field_is_ignored_and_an_unknown_value_refused() {
-    let request = v1::LeaseRequest { group: "fx".into(), host: "p1".into(), epoch: 1, nonce: 2 };
+    let request = v1::LeaseRequest {
+        group: "fx".into(),
+        host: "p1".into(),
+        epoch: 1,
+        nonce: 2,
+        derived: None,
+    };
     let mut bytes = request.encode_to_vec();
     // Field 99, a varint: what a newer program might add.
     bytes.extend([0x98, 0x06, 0x01]);
@@ -271,6 +385,20 @@ fn an_unknown_field_is_ignored_and_an_unknown_value_refused() {
     };
     let refused = Command::try_from(command).unwrap_err();
     assert_eq!(refused, WireError::Missing { message: "Command", field: "action" });
+}
+
+#[test]
+fn c4_an_older_agents_watchdog_has_no_time_that_counts() {
+    let armed = v1::WatchdogState::Armed.into();
+    let older = v1::Heartbeat { host: "p1".into(), watchdog: armed, ..v1::Heartbeat::default() };
+    let said = |timeout| v1::Heartbeat { watchdog_timeout_ms: timeout, ..older.clone() };
+    let within = |timeout| Heartbeat::try_from(said(timeout)).unwrap().resets_within();
+    assert_eq!(within(None), None);
+    assert_eq!(within(Some(10_000)), Some(Millis(10_600)), "by the slower clock");
+    assert_eq!(within(Some(60_001)), None, "longer than any agent takes");
+    let disarmed = v1::WatchdogState::Disarmed.into();
+    let idle = v1::Heartbeat { watchdog: disarmed, ..said(Some(10_000)) };
+    assert_eq!(Heartbeat::try_from(idle).unwrap().resets_within(), None);
 }
 
 #[test]

@@ -11,11 +11,14 @@
 )]
 
 mod demo;
+mod fence;
 mod leader;
 mod loss;
 mod operator;
 mod quorum;
 mod restart;
+mod second;
+mod voters;
 mod wrong;
 
 use anyhow::{Context, Result, ensure};
@@ -28,7 +31,7 @@ use tests::{
 };
 
 /// How long a failover with a lease of one second may take on two busy cores:
-/// detection and dwell 1.5 s, proof 1.1 s, start, hook and verify under 2 s
+/// the dwell of 1 s, proof 1.1 s, start, hook and verify under 2 s
 /// each where a scenario stretches them, and an election or two.
 pub(crate) const FAILOVER: Duration = Duration::from_secs(20);
 /// How long other things may take.

@@ -4,6 +4,7 @@
 use crate::{
     config::{self, GROUP, Hook, Options},
     ctl::Ctl,
+    installation::{Installation, PATIENCE},
     journal::{self, Journal},
     node::{Kind, Node},
     ports::Ports,
@@ -12,30 +13,21 @@ use crate::{
     view, wait,
     webhook::Webhook,
 };
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 use std::{
     fs,
+    ops::{Deref, DerefMut},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
-use tempfile::TempDir;
 
-/// How long anything in the setting-up may take on two cores that also compile.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The three voters.
-pub const COORDINATORS: [&str; 3] = ["c1", "c2", "w1"];
-/// The hosts, in the order of the sites.
-pub const HOSTS: [&str; 2] = ["p1", "s1"];
+pub use crate::installation::{COORDINATORS, HOSTS};
 
 /// A cluster. Dropping it ends every process that it or its agents started.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The operator.
-    pub ctl: Ctl,
     /// The DNS hook that all coordinators call.
     pub hook: Hook,
     /// The receiver of notifications.
@@ -43,10 +35,7 @@ pub struct Cluster {
     /// The publishers' ports, in the order of the sites.
     pub publishers: [u16; 2],
     options: Options,
-    nodes: Vec<Node>,
-    folder: PathBuf,
-    /// Removed when dropped, unless a test has failed.
-    temporary: Option<TempDir>,
+    installation: Installation,
     /// Whether everything is to live on when this is dropped.
     kept: bool,
     _ports: Ports,
@@ -103,183 +92,25 @@ impl Cluster {
         fs::create_dir(folder.join("groups"))?;
         fs::write(folder.join("groups/fx.toml"), config::group(&options))?;
         Ok(Self {
-            ctl: Ctl::new(programs.folder(), &folder),
+            installation: Installation {
+                ctl: Ctl::new(programs.folder(), &folder),
+                nodes,
+                folder,
+                temporary: Some(temporary),
+            },
             hook,
             webhook,
             publishers,
             options,
-            nodes,
-            folder,
-            temporary: Some(temporary),
             kept: false,
             _ports: ports,
         })
-    }
-
-    /// `coordctl init`, and the first coordinator leading alone.
-    ///
-    /// # Errors
-    /// When the authority cannot be made or the coordinator does not lead.
-    pub fn found(&mut self) -> Result<()> {
-        let state = self.node("c1")?.folder().join("state");
-        let advertise = advertised(self.node("c1")?)?;
-        self.ctl.ok(&[
-            "init",
-            "--installation",
-            "loopback",
-            "--coordinator",
-            "c1",
-            "--advertise",
-            &advertise,
-            "--coordinator-state",
-            &state.display().to_string(),
-            "--operator",
-            "tester",
-        ])?;
-        self.node_mut("c1")?.start()?;
-        self.status_where("c1 to lead", PATIENCE, |status| {
-            ensure!(status["leader"] == "c1", "the leader is {}", status["leader"]);
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// The other two coordinators enrolled, started, and voting.
-    ///
-    /// # Errors
-    /// When one does not come to vote.
-    pub fn join_coordinators(&mut self) -> Result<()> {
-        for name in ["c2", "w1"] {
-            self.enrol(name)?;
-            self.node_mut(name)?.start()?;
-        }
-        self.status_where("three voters", PATIENCE, |status| {
-            for name in COORDINATORS {
-                let member = view::named(status, "members", name)?;
-                ensure!(member["voter"] == true, "{name} has no vote yet");
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// Both agents enrolled, started, and heard.
-    ///
-    /// # Errors
-    /// When one is not heard.
-    pub fn join_agents(&mut self) -> Result<()> {
-        for name in HOSTS {
-            self.enrol(name)?;
-            self.node_mut(name)?.start()?;
-        }
-        Ok(())
-    }
-
-    /// Makes a token for `name` and enrols it.
-    ///
-    /// # Errors
-    /// When either is refused.
-    pub fn enrol(&self, name: &str) -> Result<()> {
-        let node = self.node(name)?;
-        let made = self.ctl.ok(&["token", "create", "--host", name, "--role", node.kind.role()])?;
-        node.enrol(made.trim())
-    }
-
-    /// `coordctl apply -f` of the group's file.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub fn apply(&self) -> Result<()> {
-        let folder = self.folder.join("groups").display().to_string();
-        // The first call may meet the end of an election.
-        wait::until("the group's file to be applied", PATIENCE, || {
-            self.ctl.ok(&["apply", "-f", &folder])
-        })?;
-        Ok(())
-    }
-
-    /// The cluster's folder.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// What differs from other clusters.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
-    }
-
-    /// A node by name.
-    ///
-    /// # Errors
-    /// When there is none of this name.
-    pub fn node(&self, name: &str) -> Result<&Node> {
-        self.nodes
-            .iter()
-            .find(|node| node.name == name)
-            .with_context(|| format!("no node is named {name}"))
-    }
-
-    /// A node by name, to be changed.
-    ///
-    /// # Errors
-    /// When there is none of this name.
-    pub fn node_mut(&mut self, name: &str) -> Result<&mut Node> {
-        self.nodes
-            .iter_mut()
-            .find(|node| node.name == name)
-            .with_context(|| format!("no node is named {name}"))
-    }
-
-    /// `coordctl status --json`.
-    ///
-    /// # Errors
-    /// When no leader answers.
-    pub fn status(&self) -> Result<Value> {
-        self.ctl.json(&["status"])
-    }
-
-    /// Waits for a status with which `fits` agrees, and returns it.
-    ///
-    /// # Errors
-    /// When none comes in time, with what was wrong with the last one.
-    pub fn status_where(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        mut fits: impl FnMut(&Value) -> Result<()>,
-    ) -> Result<Value> {
-        let ctl = self.ctl.clone();
-        let nodes = &mut self.nodes;
-        wait::until(what, limit, || {
-            let fallen: Vec<String> = nodes
-                .iter_mut()
-                .filter(|node| node.pid().is_some())
-                .filter_map(|node| node.alive().err())
-                .map(|why| why.to_string())
-                .collect();
-            if !fallen.is_empty() {
-                // No use in waiting on.
-                return Ok(Err(anyhow::anyhow!("{}", fallen.join("\n"))));
-            }
-            let status = ctl.json(&["status", "--timeout", "2s"])?;
-            fits(&status)?;
-            Ok(Ok(status))
-        })?
-        .with_context(|| format!("waiting for {what}"))
-    }
-
-    /// The leading coordinator's name.
-    ///
-    /// # Errors
-    /// When none leads within the limit.
-    pub fn leader(&mut self, limit: Duration) -> Result<String> {
-        let status = self.status_where("a leader", limit, |status| {
-            ensure!(!view::text(status, "leader")?.is_empty(), "no leader");
-            Ok(())
-        })?;
-        Ok(view::text(&status, "leader")?.to_owned())
     }
 
     /// What the service of the host on `site` wrote down.
@@ -320,21 +151,24 @@ impl Cluster {
     #[must_use]
     pub fn keep(mut self) -> PathBuf {
         self.kept = true;
-        if let Some(temporary) = self.temporary.take() {
+        if let Some(temporary) = self.installation.temporary.take() {
             let _ = temporary.keep();
         }
-        self.folder.clone()
+        self.installation.folder.clone()
     }
+}
 
-    /// Says where a failed test's logs are, with the end of each.
-    #[allow(clippy::print_stderr, reason = "a failed test's words")]
-    pub fn tell(&mut self) {
-        if let Some(temporary) = self.temporary.take() {
-            eprintln!("kept for you: {}", temporary.keep().display());
-        }
-        for node in &self.nodes {
-            eprintln!("--- {}: last lines of its log\n{}", node.name, node.last_words(15));
-        }
+impl Deref for Cluster {
+    type Target = Installation;
+
+    fn deref(&self) -> &Installation {
+        &self.installation
+    }
+}
+
+impl DerefMut for Cluster {
+    fn deref_mut(&mut self) -> &mut Installation {
+        &mut self.installation
     }
 }
 
@@ -343,11 +177,11 @@ impl Drop for Cluster {
         if self.kept {
             return;
         }
-        for node in &mut self.nodes {
+        for node in &mut self.installation.nodes {
             // The sweep below takes what this could not.
             let _ = node.kill9();
         }
-        if let Err(why) = process::sweep(&self.folder)
+        if let Err(why) = process::sweep(&self.installation.folder)
             && !thread::panicking()
         {
             panic!("a cluster could not be ended: {why:#}");
@@ -362,13 +196,6 @@ impl Drop for Cluster {
 #[must_use]
 pub fn host_of(site: &str) -> &'static str {
     if site == config::PRIMARY { HOSTS[0] } else { HOSTS[1] }
-}
-
-/// The address that a coordinator's own configuration says others reach it at.
-fn advertised(node: &Node) -> Result<String> {
-    let text = fs::read_to_string(node.config())?;
-    let line = text.lines().find_map(|line| line.strip_prefix("advertise = "));
-    Ok(line.context("no `advertise` line")?.trim_matches('"').to_owned())
 }
 
 /// The key that signs notifications; a coordinator refuses one that others may read.

@@ -40,6 +40,10 @@ pub struct Options {
     pub containers: Option<[String; 2]>,
     /// Everything is to outlive us.
     pub keep: bool,
+    /// More lines of the group file's `[group]`.
+    pub policy: &'static str,
+    /// The proof that an automatic failover needs.
+    pub needs: u8,
 }
 
 impl Default for Options {
@@ -52,6 +56,8 @@ impl Default for Options {
             first_tick_after: Duration::ZERO,
             containers: None,
             keep: false,
+            policy: "",
+            needs: 1,
         }
     }
 }
@@ -89,6 +95,12 @@ command = ["{hook}", "{name}"]
 timeout = "10s"
 attempts = 3
 
+[[fence]]
+name = "power"
+level = 4
+command = ["{fence}", "{name}"]
+deadline = "10s"
+
 [[notify]]
 name = "log"
 kind = "log"
@@ -102,6 +114,7 @@ secret_file = "{secret}"
 "#,
         state = state.display(),
         hook = hook.display(),
+        fence = hook.with_file_name("fence-hook").display(),
         log = folder.join(name).join("notifications.log").display(),
         secret = folder.join("webhook-secret").display(),
     )
@@ -135,6 +148,10 @@ pub fn agent(
     format!(
         r#"host = "{name}"
 state_dir = "{state}"
+
+# Every host here is this one machine, whose kernel has one table for all.
+[gate]
+enabled = false
 
 [[service]]
 name = "{SERVICE}"
@@ -194,14 +211,17 @@ lease = "{lease}"
 # These hosts have no kernel gate yet (it needs root), so the strongest proof
 # that a silent host is harmless is that its lease has lapsed: level 1. On real
 # hosts leave this at its default of 2.
-automatic_failover_needs = 1
+automatic_failover_needs = {needs}
 primary = "{PRIMARY}"
 automatic = {automatic}
 cool_down = "{cool_down}"
+{policy}
 "#,
         lease = options.lease,
         automatic = options.automatic,
         cool_down = options.cool_down,
+        needs = options.needs,
+        policy = options.policy,
     );
     for (site, host, address) in [(PRIMARY, "p1", "192.0.2.10"), (STANDBY, "s1", "192.0.2.20")] {
         // Writing to a String cannot fail.
@@ -233,6 +253,7 @@ impl Hook {
     /// When the file cannot be written.
     pub fn write(folder: &Path, takes: Duration) -> Result<Self> {
         let hook = Self { script: folder.join("dns-hook"), calls: folder.join("dns-calls") };
+        write_fence_hook(folder)?;
         // One printf a call: a line is appended whole, or not at all.
         let text = format!(
             "#!/bin/sh\n\
@@ -273,6 +294,26 @@ impl Hook {
             found.with_context(|| format!("no call for {site}"))
         })
     }
+}
+
+/// The fence hook beside the DNS hook: it writes each call to `fence-calls`, and
+/// says what stands in `fence-verdict`, which is "failed" without such a file.
+fn write_fence_hook(folder: &Path) -> Result<()> {
+    let script = folder.join("fence-hook");
+    let text = format!(
+        "#!/bin/sh\n\
+         # Called by the coordinator named $1; a real one would call a provider.\n\
+         input=$(cat)\n\
+         [ -n \"$input\" ] || exit 1\n\
+         printf '{{\"by\":\"%s\",\"input\":%s}}\\n' \"$1\" \"$input\" >> '{folder}/fence-calls'\n\
+         verdict=$(cat '{folder}/fence-verdict' 2>/dev/null || echo failed)\n\
+         printf '{{\"verdict\":\"%s\",\"host\":\"%s\",\"epoch\":%s,\"detail\":\"a test\"}}' \
+         \"$verdict\" \"$UNDERSTUDY_HOST\" \"$UNDERSTUDY_EPOCH\"\n",
+        folder = folder.display(),
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// Checks that both ways in which a hook is told say the same.

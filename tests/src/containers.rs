@@ -139,10 +139,26 @@ pub fn remove(folder: &Path) -> Result<()> {
 
 /// Packs the program with its libraries at the same paths, and imports that.
 fn import(folder: &Path, publisher: &Path, image: &str) -> Result<()> {
+    let archive = pack(folder, publisher, &["venue"])?;
+    let label = format!("LABEL {LABEL}={}", folder.display());
+    docker(Command::new("docker").args(["import", "--change", &label]).arg(&archive).arg(image))?;
+    fs::remove_file(&archive)?;
+    Ok(())
+}
+
+/// An archive of a file system with the program at its root, its libraries at
+/// the paths where they are here, and these empty folders.
+///
+/// # Errors
+/// When a file is missing or cannot be copied.
+pub fn pack(folder: &Path, program: &Path, folders: &[&str]) -> Result<PathBuf> {
     let root = folder.join("image");
-    fs::create_dir_all(root.join("venue"))?;
-    fs::copy(publisher, root.join("tick-publisher"))?;
-    for library in libraries(publisher)? {
+    fs::create_dir_all(&root)?;
+    for name in folders {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::copy(program, root.join(program.file_name().context("no program is named")?))?;
+    for library in libraries(program)? {
         let target = root.join(library.strip_prefix("/").unwrap_or(&library));
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
@@ -152,11 +168,8 @@ fn import(folder: &Path, publisher: &Path, image: &str) -> Result<()> {
     }
     let archive = folder.join("image.tar");
     docker(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."))?;
-    let label = format!("LABEL {LABEL}={}", folder.display());
-    docker(Command::new("docker").args(["import", "--change", &label]).arg(&archive).arg(image))?;
     fs::remove_dir_all(&root)?;
-    fs::remove_file(&archive)?;
-    Ok(())
+    Ok(archive)
 }
 
 /// The shared libraries that the loader finds for `program`, the loader itself included.

@@ -25,6 +25,8 @@ pub struct Ctl {
     pub context: PathBuf,
     /// Where output is kept while a call runs.
     scratch: PathBuf,
+    /// What is put before the program, to call it from a machine of the lab.
+    entry: Vec<String>,
 }
 
 /// What a call came to.
@@ -55,7 +57,14 @@ impl Ctl {
             program: programs.join("coordctl"),
             context: folder.join("operator"),
             scratch: folder.to_path_buf(),
+            entry: Vec::new(),
         }
+    }
+
+    /// The same operator behind `entry`, a command that runs what follows it.
+    #[must_use]
+    pub fn behind(self, entry: Vec<String>) -> Self {
+        Self { entry, ..self }
     }
 
     /// The same operator's program with another context.
@@ -73,7 +82,10 @@ impl Ctl {
         let name = format!("call-{}-{number}", std::process::id());
         let out = self.scratch.join(format!("{name}.out"));
         let err = self.scratch.join(format!("{name}.err"));
-        let child = Command::new(&self.program)
+        let program = self.program.display().to_string();
+        let mut words = self.entry.iter().chain([&program]);
+        let child = Command::new(words.next().context("no program")?)
+            .args(words)
             .args(arguments)
             .env("UNDERSTUDY_CONTEXT", &self.context)
             .env("NO_COLOR", "1")

@@ -29,9 +29,17 @@ pub struct Journal {
 /// # Errors
 /// When the kernel has no such clock.
 pub fn boot_ms() -> Result<u64> {
+    Ok(boot_us()? / 1000)
+}
+
+/// The same clock in microseconds.
+///
+/// # Errors
+/// When the kernel has no such clock.
+pub fn boot_us() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("CLOCK_BOOTTIME is not there")?;
-    let ms = now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000;
-    u64::try_from(ms).context("CLOCK_BOOTTIME is negative")
+    let us = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
+    u64::try_from(us).context("CLOCK_BOOTTIME is negative")
 }
 
 /// Milliseconds since 1970 on the wall clock; 0 when it stands before that.

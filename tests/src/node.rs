@@ -63,6 +63,8 @@ pub struct Node {
     program: PathBuf,
     /// Whether it is to outlive us and our terminal.
     detached: bool,
+    /// What is put before its commands, to run them on a machine of the lab.
+    entry: Vec<String>,
     child: Option<Child>,
 }
 
@@ -86,6 +88,7 @@ impl Node {
             folder,
             program: programs.join(kind.program()),
             detached: false,
+            entry: Vec::new(),
             child: None,
         };
         fs::write(node.config(), config)
@@ -96,6 +99,12 @@ impl Node {
     /// Lets it outlive us and our terminal.
     pub fn detach(&mut self) {
         self.detached = true;
+    }
+
+    /// Lets its program run behind `entry`, a command that forks and runs what
+    /// follows it: `nsenter` into a machine of the lab.
+    pub fn enter(&mut self, entry: Vec<String>) {
+        self.entry = entry;
     }
 
     /// Its folder: configuration, state, log.
@@ -122,18 +131,31 @@ impl Node {
         self.folder.join("ticks")
     }
 
-    /// Its process, when it runs.
+    /// Its process as we see it, when it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        let started = self.child.as_ref().map(Child::id)?;
+        if self.entry.is_empty() { Some(started) } else { process::child_of(started) }
     }
 
     /// A call of its program with `verb`, its configuration and its mark.
     #[must_use]
     pub fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        self.call(&[verb])
+    }
+
+    fn call(&self, verbs: &[&str]) -> Command {
+        let mut words = self.entry.iter();
+        let mut command = match words.next() {
+            None => Command::new(&self.program),
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&self.program);
+                command
+            }
+        };
         command
-            .arg(verb)
+            .args(verbs)
             .arg("--config")
             .arg(self.config())
             .env(process::MARK, &self.folder)
@@ -154,6 +176,21 @@ impl Node {
             self.name,
             done.status,
             String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
+        Ok(())
+    }
+
+    /// Loads an agent's kernel gate, closed, as its unit does at boot.
+    ///
+    /// # Errors
+    /// When the program refuses, with its words.
+    pub fn load_gate(&self) -> Result<()> {
+        let done = self.call(&["gate", "load"]).output()?;
+        ensure!(
+            done.status.success(),
+            "{} has no gate: {}",
+            self.name,
             String::from_utf8_lossy(&done.stderr)
         );
         Ok(())
@@ -201,7 +238,14 @@ impl Node {
     /// # Errors
     /// When it cannot be killed.
     pub fn kill9(&mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
+        if !self.entry.is_empty()
+            && let Some(pid) = self.pid()
+        {
+            process::signal(pid, Signal::SIGKILL)?;
+            // What entered the machine stops together with what it started.
+            self.wake_entry()?;
+            self.child.take().context("not running")?.wait()?;
+        } else if let Some(mut child) = self.child.take() {
             child.kill().with_context(|| format!("could not kill {}", self.name))?;
             child.wait()?;
         }
@@ -223,8 +267,9 @@ impl Node {
     /// When it does not end in time.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         let name = self.name.clone();
+        let pid = self.pid().with_context(|| format!("{name} does not run"))?;
         let mut child = self.child.take().with_context(|| format!("{name} does not run"))?;
-        process::signal(child.id(), Signal::SIGTERM)?;
+        process::signal(pid, Signal::SIGTERM)?;
         wait::until(&format!("{name} to end"), TERM_PATIENCE, || {
             child.try_wait()?.context("still running")
         })
@@ -243,7 +288,16 @@ impl Node {
     /// # Errors
     /// When it does not run.
     pub fn thaw(&self) -> Result<()> {
-        process::signal(self.pid().context("not running")?, Signal::SIGCONT)
+        process::signal(self.pid().context("not running")?, Signal::SIGCONT)?;
+        self.wake_entry()
+    }
+
+    /// `nsenter` stops itself when its child is stopped, and would not see its end.
+    fn wake_entry(&self) -> Result<()> {
+        match &self.child {
+            Some(child) if !self.entry.is_empty() => process::signal(child.id(), Signal::SIGCONT),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// What it has logged.

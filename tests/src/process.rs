@@ -34,6 +34,45 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
     }
 }
 
+/// The first child of `pid`, when it has one.
+#[must_use]
+pub fn child_of(pid: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// The process with the program `name` in the process tree whose init is `init`,
+/// zombies left out.
+#[must_use]
+pub fn in_tree(init: u32, name: &str) -> Option<u32> {
+    let tree = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = tree(init)?;
+    all().find(|pid| {
+        let named = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        // A container has a process tree of its own, and its lineage leads to
+        // the machine's init; what we started there ourselves has another one.
+        // A zombie has no program any more.
+        named.trim_end() == name
+            && fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+            && (tree(*pid).as_ref() == Some(&own) || lineage(*pid).any(|above| above == init))
+    })
+}
+
+/// The parent of `pid`, when it has one.
+#[must_use]
+pub fn parent_of(pid: u32) -> Option<u32> {
+    lineage(pid).nth(1)
+}
+
+/// `pid` and its parents, up to the machine's own init.
+fn lineage(pid: u32) -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(pid), |pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(1)?.parse().ok().filter(|parent| *parent > 0)
+    })
+}
+
 /// The processes that belong to `folder` or to one below it, but for ourselves.
 #[must_use]
 pub fn of_folder(folder: &Path) -> Vec<u32> {

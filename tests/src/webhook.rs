@@ -105,7 +105,8 @@ pub fn serve(port: u16, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The JSON values in `file`, one a line; none when it is not there.
+/// The JSON values in `file`, one a line; none when it is not there. A last line
+/// that is still being written is not there yet.
 ///
 /// # Errors
 /// When the file cannot be read or holds other than JSON.
@@ -115,7 +116,9 @@ pub fn read_lines(file: &Path) -> Result<Vec<Value>> {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(why) => return Err(why).with_context(|| format!("could not read {}", file.display())),
     };
-    text.lines()
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
         .map(|line| {
             serde_json::from_str(line)
                 .with_context(|| format!("{}: not JSON: {line:?}", file.display()))
@@ -173,6 +176,21 @@ mod tests {
     use super::*;
     use crate::ports::Ports;
     use std::time::Duration;
+
+    #[test]
+    fn a_line_that_is_being_written_is_not_there_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lines");
+        assert!(read_lines(&file).unwrap().is_empty());
+        for (text, count) in
+            [("", 0), ("{\"a\":", 0), ("1\n", 1), ("1\n{\"a\": \"b", 1), ("1\n2\n", 2)]
+        {
+            fs::write(&file, text).unwrap();
+            assert_eq!(read_lines(&file).unwrap().len(), count, "{text:?}");
+        }
+        fs::write(&file, "{\"a\":\n").unwrap();
+        assert!(read_lines(&file).is_err(), "a whole line must be JSON");
+    }
 
     #[test]
     fn a_repeated_delivery_is_accepted_once() {

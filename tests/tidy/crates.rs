@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// Our crates and which of ours each may name. `model` holds the shared words,
 /// so everything may; nothing but the coordinator knows the pure core.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("failover", &["model"]),
     ("proto", &["model"]),
@@ -16,7 +16,9 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("agent", &["backup", "certs", "daemon", "model", "proto"]),
     ("coordinator", &["certs", "daemon", "failover", "model", "proto"]),
     ("coordctl", &["certs", "daemon", "model", "proto"]),
+    ("protocol", &[]),
     ("tests", &[]),
+    ("simulation", &["agent", "failover", "model"]),
     ("xtask", &[]),
 ];
 

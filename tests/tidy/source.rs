@@ -87,6 +87,7 @@ impl RustFile {
         walk.visit_file(&parsed);
         let all_tests = path.contains("/tests/")
             || path.starts_with("tests/scenarios/")
+            || path.starts_with("tests/lab/")
             || path.starts_with("tests/tidy");
         Self {
             path,

@@ -2,7 +2,12 @@
 //!
 //! The measuring itself is `understudy-bench` in the `tests` crate.
 
-use crate::{SetupArgs, demo, setup, setup::Need, shell};
+use crate::{
+    SetupArgs, demo, setup,
+    setup::Need,
+    shell,
+    simulate::{self, SimulateArgs},
+};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::process::Command;
@@ -19,6 +24,30 @@ pub(crate) struct BenchArgs {
     /// How often; each benchmark has its own default.
     #[arg(long)]
     trials: Option<u32>,
+    /// Lab: the lease T (default 2s).
+    #[arg(long)]
+    lease: Option<String>,
+    /// Lab: how long a host stays lost before a failover.
+    #[arg(long)]
+    dwell: Option<String>,
+    /// Lab: `stopped` (default) or `gated`.
+    #[arg(long)]
+    standby: Option<String>,
+    /// Lab: only this fault: kill, cut, cut-coordinators, cut-out, cut-in,
+    /// agent, freeze, trader, dockerd.
+    #[arg(long)]
+    fault: Option<String>,
+    /// Lab: the agents keep a kernel gate.
+    #[arg(long)]
+    gate: bool,
+    /// Lab: the proof that an automatic failover needs (default 1).
+    #[arg(long)]
+    needs: Option<u8>,
+    /// Lab: the trader is a process instead of a container.
+    #[arg(long)]
+    process: bool,
+    #[command(flatten)]
+    simulate: SimulateArgs,
     #[command(flatten)]
     setup: SetupArgs,
 }
@@ -31,6 +60,18 @@ enum Bench {
     Agent,
     /// Wall time of the demo once built.
     Demo,
+    /// Unplanned loss of the active host to the first order from the other site.
+    Failover,
+    /// Silence at the venue in a planned move.
+    Switchover,
+    /// How long two sites are heard at once, for every fault.
+    DualActive,
+    /// Container death to the coordinators' view.
+    Detection,
+    /// Seeds of the simulation: violations, seeds a second.
+    Simulate,
+    /// Cut patterns between five nodes, in three phases.
+    Partitions,
 }
 
 impl Bench {
@@ -38,7 +79,14 @@ impl Bench {
     /// runs, and that is the dev profile.
     const fn profile(self) -> (&'static str, &'static str) {
         match self {
-            Self::Consensus | Self::Agent => ("release", "release"),
+            Self::Consensus
+            | Self::Agent
+            | Self::Failover
+            | Self::Switchover
+            | Self::DualActive
+            | Self::Detection
+            | Self::Simulate
+            | Self::Partitions => ("release", "release"),
             Self::Demo => ("dev", "debug"),
         }
     }
@@ -48,14 +96,43 @@ impl Bench {
             Self::Consensus => "consensus",
             Self::Agent => "agent",
             Self::Demo => "demo",
+            Self::Failover => "failover",
+            Self::Switchover => "switchover",
+            Self::DualActive => "dual-active",
+            Self::Detection => "detection",
+            Self::Simulate => "simulate",
+            Self::Partitions => "partitions",
+        }
+    }
+
+    /// What it needs of the machine.
+    const fn needs(self) -> &'static [Need] {
+        match self {
+            Self::Consensus | Self::Agent | Self::Demo | Self::Simulate | Self::Partitions => {
+                &[Need::Libzmq]
+            }
+            Self::Failover | Self::Switchover | Self::DualActive | Self::Detection => {
+                &[Need::Libzmq, Need::Lab]
+            }
         }
     }
 }
 
 /// Builds in the benchmark's profile and runs it.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    if setup::run(args.setup, &[Need::Libzmq])?.contains(&Need::Libzmq) {
-        bail!("nothing can be measured without libzmq; run `cargo xtask setup`");
+    if !setup::run(args.setup, args.name.needs())?.is_empty() {
+        bail!("it cannot be measured without the above; run `cargo xtask setup`");
+    }
+    match args.name {
+        Bench::Simulate => return simulate::seeds(&args.simulate, args.json),
+        Bench::Partitions => return simulate::partitions(&args.simulate, args.json),
+        Bench::Consensus
+        | Bench::Agent
+        | Bench::Demo
+        | Bench::Failover
+        | Bench::Switchover
+        | Bench::DualActive
+        | Bench::Detection => {}
     }
     let (profile, folder) = args.name.profile();
     let mut build = shell::cargo(&["build", "--bins", "--profile", profile]);
@@ -67,6 +144,23 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     }
     if let Some(trials) = args.trials {
         bench.arg("--trials").arg(trials.to_string());
+    }
+    let words = [
+        ("--lease", &args.lease),
+        ("--dwell", &args.dwell),
+        ("--standby", &args.standby),
+        ("--fault", &args.fault),
+        ("--needs", &args.needs.map(|level| level.to_string())),
+    ];
+    for (flag, value) in words {
+        if let Some(value) = value {
+            bench.arg(flag).arg(value);
+        }
+    }
+    for (flag, wanted) in [("--gate", args.gate), ("--process", args.process)] {
+        if wanted {
+            bench.arg(flag);
+        }
     }
     shell::run(&mut bench)
 }

@@ -37,9 +37,24 @@ pub(crate) fn has_pyzmq() -> bool {
     shell::succeeds("/usr/bin/python3", &["-c", "import zmq"])
 }
 
+/// Whether nft and ip are there, on the path or where root has them.
+pub(crate) fn has_nftables() -> bool {
+    let there = |name: &str| {
+        ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+            .iter()
+            .any(|folder| Path::new(folder).join(name).exists())
+    };
+    there("nft") && there("ip")
+}
+
 /// Whether there is a static busybox to make test images of.
 pub(crate) fn has_busybox() -> bool {
     Path::new("/bin/busybox").exists() || Path::new("/usr/bin/busybox").exists()
+}
+
+/// Whether the restic program is installed.
+pub(crate) fn has_restic() -> bool {
+    shell::succeeds("restic", &["version"])
 }
 
 /// Whether Docker's client is installed.
@@ -50,6 +65,31 @@ pub(crate) fn has_docker() -> bool {
 /// Whether Docker's daemon answers.
 pub(crate) fn docker_answers() -> bool {
     shell::succeeds("docker", &["info"])
+}
+
+/// Whether all programs that the lab calls are installed. They lie where only
+/// root's path leads, and root is who runs the lab.
+pub(crate) fn has_lab_programs() -> bool {
+    let needed = [
+        "dockerd",
+        "docker",
+        "nft",
+        "ip",
+        "iptables",
+        "nsenter",
+        "unshare",
+        "fsfreeze",
+        "mkfs.ext4",
+    ];
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+    needed.iter().all(|name| folders.iter().any(|folder| Path::new(folder).join(name).exists()))
+        && has_libfaketime()
+}
+
+/// Whether there is a library that gives a program a wall clock of its own.
+fn has_libfaketime() -> bool {
+    let entries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.path().join("faketime/libfaketimeMT.so.1").exists())
 }
 
 /// Whether `cargo nextest` can be called.

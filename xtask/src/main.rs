@@ -16,6 +16,7 @@ mod docker;
 mod machine;
 mod setup;
 mod shell;
+mod simulate;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;

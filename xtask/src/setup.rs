@@ -18,13 +18,27 @@ pub(crate) enum Need {
     Busybox,
     /// Docker's engine, running.
     Docker,
+    /// nft and ip: the kernel gate and its network namespaces.
+    Nftables,
+    /// What the lab makes its machines of: namespaces, nftables, dockerd.
+    Lab,
+    /// The restic program: whatever we write, it must read, and the other way.
+    Restic,
     /// The test runner.
     Nextest,
 }
 
 /// All that a full test run needs.
-pub(crate) const EVERYTHING: [Need; 5] =
-    [Need::Libzmq, Need::Pyzmq, Need::Busybox, Need::Docker, Need::Nextest];
+pub(crate) const EVERYTHING: [Need; 8] = [
+    Need::Libzmq,
+    Need::Pyzmq,
+    Need::Busybox,
+    Need::Docker,
+    Need::Nftables,
+    Need::Lab,
+    Need::Restic,
+    Need::Nextest,
+];
 
 enum How {
     Apt(&'static [&'static str]),
@@ -38,6 +52,9 @@ impl Need {
             Self::Pyzmq => machine::has_pyzmq(),
             Self::Busybox => machine::has_busybox(),
             Self::Docker => machine::has_docker(),
+            Self::Nftables => machine::has_nftables(),
+            Self::Lab => machine::has_lab_programs(),
+            Self::Restic => machine::has_restic(),
             Self::Nextest => machine::has_nextest(),
         }
     }
@@ -48,6 +65,18 @@ impl Need {
             Self::Pyzmq => How::Apt(&["python3-zmq"]),
             Self::Busybox => How::Apt(&["busybox-static"]),
             Self::Docker => How::Apt(&["docker.io"]),
+            Self::Nftables => How::Apt(&["nftables", "iproute2"]),
+            // docker.io brings dockerd, containerd and runc.
+            Self::Lab => How::Apt(&[
+                "docker.io",
+                "nftables",
+                "iproute2",
+                "iptables",
+                "util-linux",
+                "e2fsprogs",
+                "libfaketime",
+            ]),
+            Self::Restic => How::Apt(&["restic"]),
             Self::Nextest => How::Cargo("cargo-nextest"),
         }
     }
@@ -59,6 +88,12 @@ impl Need {
             Self::Pyzmq => ("python3-zmq", "the zeromq probe's tests against pyzmq publishers"),
             Self::Busybox => ("busybox-static", "the Docker driver's tests: their image"),
             Self::Docker => ("docker", "the Docker driver's tests and `demo --docker`"),
+            Self::Nftables => ("nftables", "the kernel gate's tests: nft and ip"),
+            Self::Lab => (
+                "what the lab is made of (docker.io, nftables, iproute2)",
+                "the scenarios and the benchmarks of the lab",
+            ),
+            Self::Restic => ("restic", "the backups' tests against the restic program"),
             Self::Nextest => ("cargo-nextest", "`cargo xtask test`: the test runner"),
         }
     }

@@ -9,15 +9,19 @@
 mod fence;
 mod promote;
 mod restore;
+mod stand_by;
 mod start_service;
 mod verify;
 
 pub(crate) use fence::stop_all;
 pub(crate) use restore::{RESTORE_LIMIT, restore};
+pub(crate) use stand_by::stand_by;
 
 use crate::{
+    gate::Gate,
     probe::FeedMark,
     service::{LeaseDeadline, Services},
+    watchdog::Watchdog,
 };
 use daemon::{clock::boottime_ms, shutdown::Shutdown};
 use model::{Action, Command, Epoch, GroupId, Mono, Outcome, ProbeName, Refusal, ServiceName};
@@ -40,6 +44,10 @@ pub(crate) struct Room {
     pub(crate) lease: LeaseDeadline,
     /// Set when it has to give up.
     pub(crate) cancel: Shutdown,
+    /// The kernel gate.
+    pub(crate) gate: Gate,
+    /// The machine's watchdog.
+    pub(crate) watchdog: Watchdog,
     /// When it has to be done.
     pub(crate) until: Mono,
     /// What was started since the promotion, in order.

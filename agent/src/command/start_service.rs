@@ -34,6 +34,11 @@ pub(super) async fn bring_up(room: &Room, name: &ServiceName) -> Result<ServiceS
     if room.cancel.is_requested() {
         return Err(gave_up(GaveUp::Cancelled));
     }
+    // So that the gate covers it before it runs. Where it does not, the heartbeat
+    // says so, and the lease that is live allows it to run.
+    if service.config().exclusive && service.is_container() {
+        room.gate.settle(&room.group).await;
+    }
     // Waited for without a limit of ours: the driver has its own, and a start
     // that is dropped half way could come true after everything was stopped.
     match service.start(Some(room.lease.clone())).await {

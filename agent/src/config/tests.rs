@@ -119,3 +119,39 @@ fn all_faults_are_told_at_once() {
     let text = with("\"/var/lib/understudy-agent\"", "\"x\"").replace("10.0.0.1:7443", "c");
     assert_eq!(faults(&text).len(), 2);
 }
+
+#[test]
+fn the_gate_and_the_watchdog_are_read() {
+    let more = format!(
+        "{GOOD}\n[gate]\ntable = \"understudy_b\"\n[watchdog]\ndevice = \"/dev/watchdog\"\n\
+         timeout = \"5s\"\n"
+    );
+    let config = Config::of(&Source::new("agent.toml", more)).unwrap();
+    assert!(config.gate.enabled && config.gate.table == "understudy_b");
+    assert_eq!(config.watchdog.unwrap().timeout.as_secs(), 5);
+    let plain = Config::of(&Source::new("agent.toml", GOOD)).unwrap();
+    assert!(plain.gate.enabled && plain.watchdog.is_none());
+    let found = faults(&format!("{GOOD}\n[gate]\ntable = \"filter\"\n"));
+    assert!(found.iter().any(|fault| fault.contains("no name for the gate's table")), "{found:?}");
+}
+
+#[test]
+fn the_example_of_backups_is_good_without_its_marks() {
+    let example = include_str!("../../../packaging/config/agent.toml");
+    assert!(Config::of(&Source::new("agent.toml", example)).is_ok(), "as it is installed");
+    let (_, backups) = example.split_once("# Backups: ").unwrap();
+    let is_toml = |line: &&str| line.starts_with("[[") || line.contains(" = ");
+    let lines = backups.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_toml);
+    let text = format!("{GOOD}\n{}", lines.collect::<Vec<_>>().join("\n"));
+    let config = Config::of(&Source::new("agent.toml", text)).unwrap();
+    assert_eq!(config.backup.sources.len(), 4);
+    assert_eq!(config.backup.exclusive, [ContainerName::Name("mt4".into())]);
+}
+
+#[test]
+fn a_fault_of_a_backup_is_told_beside_the_others() {
+    let wrong = "[[backup]]\nname = 'x'\nkind = 'paths'\n";
+    let found = faults(&format!("{}\n{wrong}", with("every = \"1s\"", "every = 1")));
+    assert!(found.iter().any(|fault| fault.contains("probe[0]")), "{found:?}");
+    assert!(found.iter().any(|fault| fault.contains("backup[0]: root: missing")), "{found:?}");
+}

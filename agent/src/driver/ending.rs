@@ -29,17 +29,21 @@ impl Driver {
         }
         let until = Instant::now() + LIMIT;
         let passes = self.groups.keys().map(|group| self.stop_group(group, until));
-        join_all(passes).await;
+        if join_all(passes).await.into_iter().all(|stopped| stopped) {
+            // What could not be stopped the watchdog will: it is not fed any more.
+            self.watchdog.disarm();
+        }
         self.tasks.abort_all();
     }
 
-    async fn stop_group(&self, group: &model::GroupId, until: Instant) {
+    /// Whether all of it is confirmed stopped.
+    async fn stop_group(&self, group: &model::GroupId, until: Instant) -> bool {
         let mut last = String::from("no answer");
         loop {
             match timeout_at(until, stop_all(Arc::clone(&self.services), group.clone())).await {
                 Ok(Ok(stopped)) => {
                     tracing::info!(%group, ?stopped, "confirmed stopped");
-                    return;
+                    return true;
                 }
                 Ok(Err(error)) => last = error,
                 Err(_) => {}
@@ -49,7 +53,7 @@ impl Driver {
                     %group, error = last,
                     "NOT confirmed stopped: make sure by hand before this group is activated elsewhere"
                 );
-                return;
+                return false;
             }
             sleep(AGAIN).await;
         }

@@ -24,7 +24,13 @@ impl Driver {
                 self.send_again(peer);
             }
             Heard::Welcome(addresses) => self.peers.welcomed(addresses),
-            Heard::Assignment { groups, term } => self.on_assignment(groups, term)?,
+            Heard::Assignment { groups, term, order } => {
+                let current = term >= self.ledger.memory().term();
+                self.on_assignment(groups, term)?;
+                if let Some(order) = order.filter(|_| current) {
+                    self.on_order(peer, order);
+                }
+            }
             Heard::Command(command) => self.on_command(peer, command)?,
             Heard::Down => self.peers.session_down(peer),
             Heard::LeaseUp(requests) => {
@@ -59,7 +65,9 @@ impl Driver {
             }
             let expected = assigned.active.as_ref() == Some(&assigned.site);
             self.probes.expect(&assigned.group, expected);
+            group.barrier.assigned(&assigned);
             group.assignment = Some(assigned);
+            self.others_changed = true;
         }
         self.beat.every(self.groups.values().filter_map(|group| group.assignment.as_ref()));
         Ok(())
@@ -97,9 +105,13 @@ impl Driver {
         };
         let now = now();
         let Some(group) = self.groups.get_mut(&name) else { return Ok(()) };
-        match group.lease.on_reply(reply, now) {
+        let heard = group.lease.on_reply(reply, now);
+        if let Some(sent) = group.lease.granted() {
+            group.asker.granted(sent);
+        }
+        match heard {
             LeaseHeard::Extended { opened, .. } => {
-                group.tell_deadline();
+                group.follow_lease(now);
                 group.refusal = None;
                 if opened {
                     let held = self.ledger.memory().group(&name).and_then(|known| known.active());
@@ -177,6 +189,8 @@ impl Driver {
             allowed: &self.allowed,
             feeds: &feeds,
             lease_live: group.is_some_and(|group| group.lease.live(now)),
+            promised: group.and_then(|group| group.barrier.left(now)),
+            barred: group.map_or("", |group| group.barred.as_str()),
             until: waiting.until,
             now,
         };

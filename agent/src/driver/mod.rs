@@ -10,27 +10,40 @@
 //! Nothing of a lease is stored: an agent that starts stops whatever exclusive
 //! service it finds running, and starts it again once a lease is live, if the
 //! ledger says that this host was promoted under the highest epoch.
+//!
+//! While a lease is live or asked for the loop comes round every 100 ms at least,
+//! and a longer gap is a stall (A5).
 
+mod bars;
 mod ending;
 mod group;
 mod inbound;
 mod outbound;
 mod peers;
+mod promises;
+mod stalls;
+mod standby;
+mod watchdog;
 mod work;
 
 use crate::{
     command::Marks,
+    emergency::Stops,
+    gate::Gate,
     guard::Allowed,
-    keeper::Why,
+    isolation::{self, Standing},
     ledger::{Failure, Ledger, LedgerError},
+    peer::{Answered, Asked, Desk, Others},
     probe::Probes,
     service::Services,
     session::{Caller, FromPeer},
+    stall::{Stall, Stalled},
+    watchdog::Watchdog,
 };
 use certs::Trust;
 use daemon::{clock::boottime_ms, notify_systemd, random::Random, shutdown::Shutdown};
 use group::Group;
-use model::{CommandId, GroupId, HostId, Mono, ProbeName, StepReport};
+use model::{CommandId, GroupId, HostId, Mono, OrderId, OrderOutcome, ProbeName, StepReport};
 use outbound::Beat;
 use peers::Peers;
 use proto::v1;
@@ -49,6 +62,8 @@ use work::Done;
 /// What sessions have heard and the loop has not yet taken: a handful from each
 /// coordinator; a session that finds it full waits, and its coordinator with it.
 const HEARD_MAX: usize = 64;
+/// Answers of other agents that wait: at most one each is under way.
+const ANSWERS_MAX: usize = 32;
 
 /// Everything that the loop begins with.
 pub struct Setup {
@@ -66,6 +81,18 @@ pub struct Setup {
     pub services: Services,
     /// Every probe of agent.toml.
     pub probes: Probes,
+    /// The kernel gate.
+    pub gate: Gate,
+    /// How this host is isolated.
+    pub isolation: watch::Receiver<Standing>,
+    /// What somebody stopped in an emergency.
+    pub stops: watch::Receiver<Stops>,
+    /// Isolates it when an operator orders so.
+    pub isolate: isolation::Host,
+    /// The machine's watchdog.
+    pub watchdog: Watchdog,
+    /// Where other agents ask, where they can.
+    pub peer: Option<Desk>,
     /// The durable memory.
     pub ledger: Ledger,
     /// Tells when it fails.
@@ -96,6 +123,11 @@ enum Event {
     Done(Box<Done>),
     ServicesChanged,
     VerdictsChanged,
+    GateChanged,
+    Barred,
+    Asked(Asked),
+    Answered(Answered),
+    Stalled(Stalled),
     Timer,
     End(Ended),
 }
@@ -105,6 +137,12 @@ struct Sources {
     heard: mpsc::Receiver<FromPeer>,
     services: watch::Receiver<u64>,
     verdicts: watch::Receiver<u64>,
+    gate: watch::Receiver<u64>,
+    isolation: watch::Receiver<Standing>,
+    stops: watch::Receiver<Stops>,
+    asked: Option<mpsc::Receiver<Asked>>,
+    answered: mpsc::Receiver<Answered>,
+    stalls: mpsc::Receiver<Stalled>,
     failure: Failure,
     shutdown: Shutdown,
 }
@@ -119,6 +157,23 @@ struct Driver {
     ledger: Ledger,
     groups: BTreeMap<GroupId, Group>,
     peers: Peers,
+    others: Others,
+    /// Whom to connect with may have changed.
+    others_changed: bool,
+    /// What other agents dial; empty where they cannot.
+    address: String,
+    gate: Gate,
+    /// How this host is isolated, in words.
+    isolation: String,
+    isolated: bool,
+    isolate: isolation::Host,
+    /// Calls to coordinators up to this number began before the isolation.
+    redialled: usize,
+    /// What came of the newest order, and which was taken up last.
+    order: Option<OrderOutcome>,
+    ordered: Option<OrderId>,
+    watchdog: watchdog::Fed,
+    stall: Stall,
     tasks: JoinSet<Done>,
     heartbeat: watch::Sender<Arc<v1::Heartbeat>>,
     beat: Beat,
@@ -126,6 +181,8 @@ struct Driver {
     /// Commands whose outcome is not durable yet, and so not told to anybody
     /// (A7). Bounded as the ledger's queue is.
     unsettled: BTreeSet<CommandId>,
+    /// Promises that wait for the disk before they are told.
+    untold: usize,
 }
 
 /// Now, by the clock of every deadline here (`CLOCK_BOOTTIME`).
@@ -139,18 +196,43 @@ fn marks(probes: &Probes, group: &GroupId) -> Marks {
     probes.feeds_of(group).filter_map(mark).collect()
 }
 
+/// What agent.toml allows.
+fn allowed(services: &Services) -> Vec<Allowed> {
+    let allowed = services.iter().map(|service| {
+        let config = service.config();
+        let (service, group) = (config.name.clone(), config.group.clone());
+        Allowed { service, group, exclusive: config.exclusive }
+    });
+    allowed.collect()
+}
+
 /// Runs the agent until it is asked to end or cannot go on.
 pub async fn run(setup: Setup) -> Ended {
     let (mut driver, mut sources) = Driver::new(setup);
+    driver.on_bars(&mut sources);
     notify_systemd::ready("watching");
     let ended = loop {
         let event = driver.wait(&mut sources).await;
+        driver.come_round();
         let step = match event {
             Event::Heard((peer, heard)) => driver.on_heard(peer, heard),
             Event::Done(done) => driver.on_done(*done),
-            Event::ServicesChanged => {
+            Event::ServicesChanged | Event::GateChanged => {
                 driver.enforce(now());
                 driver.beat.want();
+                Ok(())
+            }
+            Event::Barred => {
+                driver.on_bars(&mut sources);
+                Ok(())
+            }
+            Event::Asked(asked) => driver.on_asked(asked),
+            Event::Answered(answered) => {
+                driver.on_answered(&answered);
+                Ok(())
+            }
+            Event::Stalled(stalled) => {
+                driver.on_stalled(stalled, now());
                 Ok(())
             }
             Event::VerdictsChanged => {
@@ -176,6 +258,9 @@ impl Driver {
         let (services, probes) = (Arc::new(setup.services), Arc::new(setup.probes));
         let (heard_in, heard) = mpsc::channel(HEARD_MAX);
         let (heartbeat, newest) = watch::channel(Arc::default());
+        let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+        let others = Others::new(setup.trust.clone(), answers);
+        let (address, asked) = setup.peer.map(|desk| (desk.address, desk.asked)).unzip();
         let caller = Caller {
             host: host.clone(),
             boot,
@@ -189,22 +274,18 @@ impl Driver {
             heard,
             services: services.changed(),
             verdicts: probes.changed(),
+            gate: setup.gate.changed(),
+            isolation: setup.isolation,
+            stops: setup.stops,
+            asked,
+            answered,
+            stalls: stalls::watch_hardware(),
             failure: setup.failure,
             shutdown: setup.shutdown,
         };
-        let allowed: Vec<Allowed> = services
-            .iter()
-            .map(|service| {
-                let config = service.config();
-                let (service, group) = (config.name.clone(), config.group.clone());
-                Allowed { service, group, exclusive: config.exclusive }
-            })
-            .collect();
         let groups = setup.groups.into_iter().map(|name| {
-            let seen = setup.ledger.memory().epoch(&name);
-            let mut group = Group::new(name.clone(), host.clone(), seen, now);
-            // A1: closed until a lease is live, whatever was running.
-            group.keeper.close(now, Why::Over);
+            let (memory, gate) = (setup.ledger.memory(), setup.gate.clone());
+            let mut group = Group::new(name.clone(), host.clone(), memory, gate, now);
             group.marks = marks(&probes, &name);
             (name, group)
         });
@@ -213,22 +294,36 @@ impl Driver {
             host,
             boot,
             random,
+            allowed: allowed(&services),
             services,
             probes,
-            allowed,
             ledger: setup.ledger,
             peers,
+            others,
+            others_changed: true,
+            address: address.unwrap_or_default(),
+            gate: setup.gate,
+            isolation: String::new(),
+            isolated: false,
+            isolate: setup.isolate,
+            redialled: 0,
+            order: None,
+            ordered: None,
+            watchdog: watchdog::Fed::new(setup.watchdog),
+            stall: Stall::default(),
             tasks: JoinSet::new(),
             heartbeat,
             beat: Beat::new(now),
             reports: VecDeque::new(),
             unsettled: BTreeSet::new(),
+            untold: 0,
         };
         (driver, sources)
     }
 
     async fn wait(&mut self, sources: &mut Sources) -> Event {
-        let pause = self.wake().since(now()).to_duration();
+        let now = now();
+        let pause = self.wake(now).since(now).to_duration();
         tokio::select! {
             biased;
             () = sources.shutdown.requested() => Event::End(Ended::Asked),
@@ -238,17 +333,23 @@ impl Driver {
                 Ok(done) => Event::Done(Box::new(done)),
                 Err(error) => Event::End(Ended::Defect(error.to_string())),
             },
+            Some(stalled) = sources.stalls.recv() => Event::Stalled(stalled),
             Some(heard) = sources.heard.recv() => Event::Heard(heard),
+            Some(asked) = asked(&mut sources.asked) => Event::Asked(asked),
+            Some(answered) = sources.answered.recv() => Event::Answered(answered),
+            Ok(()) = sources.stops.changed() => Event::Barred,
+            Ok(()) = sources.isolation.changed() => Event::Barred,
+            Ok(()) = sources.gate.changed() => Event::GateChanged,
             Ok(()) = sources.services.changed() => Event::ServicesChanged,
             Ok(()) = sources.verdicts.changed() => Event::VerdictsChanged,
         }
     }
 
     /// The next moment at which something is due.
-    fn wake(&self) -> Mono {
+    fn wake(&self, now: Mono) -> Mono {
         let memory = self.ledger.memory();
-        let groups = self.groups.values().filter_map(|group| group.wake(memory));
-        groups.chain([self.beat.due()]).min().unwrap_or_default()
+        let groups = self.groups.values().filter_map(|group| group.wake(memory, now));
+        groups.chain([self.beat.due()]).chain(self.stall.due()).min().unwrap_or_default()
     }
 
     /// What is due now, the closing first.
@@ -258,11 +359,24 @@ impl Driver {
                 self.beat.want();
             }
         }
+        self.stand_by(now);
         self.work(now)?;
         self.ask_for_leases(now);
+        self.call_others();
+        self.ask_for_promises(now);
         self.heartbeat(now);
         self.beat.watchdog(now);
+        self.feed(now);
+        self.rest();
         Ok(())
+    }
+}
+
+/// A question of another agent's; never where none can ask.
+async fn asked(desk: &mut Option<mpsc::Receiver<Asked>>) -> Option<Asked> {
+    match desk {
+        Some(desk) => desk.recv().await,
+        None => std::future::pending().await,
     }
 }
 

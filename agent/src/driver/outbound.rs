@@ -1,7 +1,6 @@
 //! What leaves without being asked: lease requests and heartbeats.
 
 use super::{Driver, group::interval};
-use crate::gate::Gate;
 use daemon::{clock::boottime_ms, notify_systemd};
 use model::{GroupAssignment, GroupStanding, Heartbeat, Millis, Mono, Nonce};
 use proto::v1;
@@ -99,7 +98,7 @@ impl Driver {
             // A2: noted before it is sent. Read anew, for an earlier `now` would
             // only be shorter, and a later one wrong.
             let sent = Mono(boottime_ms());
-            let request = group.lease.request(sent, Nonce(self.random.next_u64()));
+            let request = group.lease.request(sent, Nonce(self.random.next_u64()), group.derived());
             self.peers.ask(&request);
         }
     }
@@ -112,15 +111,25 @@ impl Driver {
             group: group.name.clone(),
             epoch: group.lease.epoch(),
             lease_left: group.lease.left(now),
-            gate: Gate.state(),
+            gate: group.gate_state(),
+            gate_detail: group.gate_detail(now),
+            failsafe: group.asker.engaged() && group.lease.live(now),
+            promised: group.barrier.left(now),
+            barred: group.barred.clone(),
+            stopped: group.stopped,
         };
         let heartbeat = Heartbeat {
             host: self.host.clone(),
             boot: self.boot,
             sequence,
             term: self.ledger.memory().term(),
+            watchdog: self.watchdog.state(),
+            watchdog_timeout: self.watchdog.timeout(),
+            peer: self.address.clone(),
+            isolation: self.isolation.clone(),
+            order: self.order.clone(),
             groups: self.groups.values().map(standing).collect(),
-            services: self.services.statuses(),
+            services: self.statuses(),
             readings: self.probes.readings(now),
         };
         self.heartbeat.send_replace(Arc::new(v1::Heartbeat::from(heartbeat)));
@@ -139,6 +148,8 @@ mod tests {
             active: None,
             epoch: Epoch(0),
             lease: Millis(lease),
+            fencing: false,
+            failsafe: None,
         }
     }
 

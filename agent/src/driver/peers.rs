@@ -61,6 +61,15 @@ impl Peers {
         self.list = list;
     }
 
+    /// Calls every coordinator anew. Gives the highest number until now: whatever
+    /// has a higher one is a connection that began afterwards.
+    pub(super) fn redial(&mut self) -> usize {
+        let last = self.count;
+        self.peers.clear();
+        self.call(self.list.clone());
+        last
+    }
+
     /// What was heard from one that is not called any more counts for nothing.
     pub(super) fn knows(&self, peer: usize) -> bool {
         self.peers.contains_key(&peer)

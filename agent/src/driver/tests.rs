@@ -2,19 +2,32 @@
 
 use super::*;
 use crate::{
+    gate::{GateConfig, GateRoom},
     ledger::SlowDisk,
     service::{ServiceConfig, ServiceRoom},
     session::Heard,
 };
 use certs::{Authority, Identity, Role};
-use model::{Action, AttemptId, Command, Epoch, Millis, Outcome, PlanId, StepId, Term};
+use model::{
+    Action, AttemptId, Command, Epoch, GroupAssignment, LeaseGrant, LeaseReply, LeaseRequest,
+    Millis, Outcome, PeerAddress, PlanId, SiteId, StepId, StepReport, Term,
+};
 use std::time::Duration;
+
+mod bars;
+mod promises;
+mod watchdog;
 
 /// The number of the first coordinator.
 const PEER: usize = 1;
 
 /// A driver with one exclusive service and one coordinator that nobody reaches.
 fn driver(dir: &std::path::Path) -> (Driver, SlowDisk) {
+    let (ledger, disk) = Ledger::on_slow_disk();
+    (driver_with(dir, ledger, Watchdog::open(None)), disk)
+}
+
+fn driver_with(dir: &std::path::Path, ledger: Ledger, watchdog: Watchdog) -> Driver {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authority = Authority::create("bench", certs::now()).unwrap();
     let identity = Identity::new("bench", Role::Agent, "p1").unwrap();
@@ -25,7 +38,6 @@ fn driver(dir: &std::path::Path) -> (Driver, SlowDisk) {
     )
     .unwrap();
     let services = Services::open(&[service], &ServiceRoom::new(dir)).unwrap();
-    let (ledger, disk) = Ledger::on_slow_disk();
     // Never fails.
     let (_, failure) = tokio::sync::oneshot::channel();
     let setup = Setup {
@@ -35,13 +47,29 @@ fn driver(dir: &std::path::Path) -> (Driver, SlowDisk) {
         coordinators_fixed: true,
         groups: [GroupId::new("fx").unwrap()].into(),
         probes: Probes::spawn(&[], &services).unwrap(),
+        gate: Gate::open(
+            &GateConfig { enabled: false, ..GateConfig::default() },
+            &[],
+            &GateRoom { state_dir: dir.into(), cgroups: None },
+        ),
+        isolation: watch::channel(Standing::default()).1,
+        isolate: isolation::Host::of(&config_in(dir)),
+        stops: watch::channel(Stops::default()).1,
+        watchdog,
+        peer: None,
         services,
         ledger,
         failure,
         trust: Trust::load(&pki).unwrap(),
         shutdown: Shutdown::new(),
     };
-    (Driver::new(setup).0, disk)
+    Driver::new(setup).0
+}
+
+/// What agent.toml says where nothing is isolated by orders.
+fn config_in(dir: &std::path::Path) -> crate::config::Config {
+    let text = format!("host = \"p1\"\nstate_dir = \"{}\"", dir.display());
+    crate::config::Config::of(&daemon::config::Source::new("agent.toml", text)).unwrap()
 }
 
 fn fence() -> Command {
@@ -56,7 +84,33 @@ fn fence() -> Command {
     }
 }
 
+fn group() -> GroupId {
+    GroupId::new("fx").unwrap()
+}
+
+fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
+}
+
+/// Site s1 is active under the epoch, with failsafe.
+fn assigned(epoch: u64) -> GroupAssignment {
+    GroupAssignment {
+        group: group(),
+        site: SiteId::new("p1").unwrap(),
+        active: Some(SiteId::new("s1").unwrap()),
+        epoch: Epoch(epoch),
+        lease: Millis(5000),
+        fencing: false,
+        failsafe: Some(vec![PeerAddress { host: host("s1"), address: "127.0.0.1:9".into() }]),
+    }
+}
+
 impl Driver {
+    fn assign(&mut self, assigned: GroupAssignment, term: u64) {
+        let heard = Heard::Assignment { groups: vec![assigned], term: Term(term), order: None };
+        self.on_heard(PEER, heard).unwrap();
+    }
+
     /// Takes what the next task came to.
     async fn next_done(&mut self) {
         let done = tokio::time::timeout(Duration::from_secs(10), self.tasks.join_next());
@@ -68,6 +122,44 @@ impl Driver {
     fn hear(&mut self, command: Command) {
         self.on_heard(PEER, Heard::Command(command)).unwrap();
         self.go_on(now()).unwrap();
+    }
+}
+
+/// A driver whose promotion under epoch 1 was reported, with a lease of that length.
+async fn promoted(
+    dir: &std::path::Path,
+    watchdog: &Watchdog,
+    lease: Millis,
+) -> (Driver, SlowDisk, StepReport) {
+    let (ledger, mut disk) = Ledger::on_slow_disk();
+    let mut driver = driver_with(dir, ledger, watchdog.clone());
+    let (reports_in, mut reports) = mpsc::channel(8);
+    let (requests_in, mut requests) = mpsc::channel::<LeaseRequest>(64);
+    driver.on_heard(PEER, Heard::Up(reports_in)).unwrap();
+    driver.on_heard(PEER, Heard::LeaseUp(requests_in)).unwrap();
+    driver.assign(GroupAssignment { failsafe: None, lease, ..assigned(1) }, 1);
+    let action = Action::Promote { site: SiteId::new("p1").unwrap() };
+    driver.hear(Command { action, deadline: Millis(60_000), ..fence() });
+    let report = loop {
+        disk.settle();
+        driver.next_done().await;
+        while let Ok(request) = requests.try_recv() {
+            driver.grant(&request, lease);
+        }
+        if let Ok(report) = reports.try_recv() {
+            break report;
+        }
+    };
+    (driver, disk, report)
+}
+
+impl Driver {
+    fn grant(&mut self, request: &LeaseRequest, lease: Millis) {
+        let term = Term(1);
+        let LeaseRequest { group, epoch, nonce, .. } = request.clone();
+        let gate_margin = lease.div_ceil(20);
+        let grant = LeaseGrant { group, epoch, nonce, term, lease, gate_margin };
+        self.on_heard(PEER, Heard::Lease(LeaseReply::Granted(grant))).unwrap();
     }
 }
 

@@ -5,14 +5,14 @@
 use super::{Driver, group::Group, now};
 use crate::{
     command::{self, Room},
-    gate::Gate,
     guard::Admission,
     keeper::{Fenced, Next, Waiting, Why},
     ledger::{Durable, Entry, LedgerError},
 };
 use daemon::shutdown::Shutdown;
-use model::{Action, Command, GroupId, Mono, Outcome, ServiceName, ServiceState, StepReport};
+use model::{Action, Command, GroupId, Mono, Outcome, PromiseReply, ServiceName, StepReport};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Outcomes kept to be told to a coordinator that comes back.
 const REPORTS_KEPT: usize = 32;
@@ -26,9 +26,13 @@ pub(super) enum Done {
     /// An outcome is durable, or the ledger has failed.
     Outcome { report: StepReport, durable: bool },
     /// A pass over a group's exclusive services is over.
-    Pass { group: GroupId, result: Result<Vec<ServiceName>, String> },
+    Pass { group: GroupId, result: Result<Vec<ServiceName>, String>, gate_closed: bool },
     /// Starting again is over.
     Restored { group: GroupId, result: Result<(), String> },
+    /// Starting behind the gate is over.
+    StoodBy { group: GroupId, result: Result<(), String> },
+    /// What a promise rests on is durable, or is not in time.
+    Promise { reply: PromiseReply, answer: oneshot::Sender<PromiseReply>, durable: bool },
 }
 
 impl Driver {
@@ -37,19 +41,29 @@ impl Driver {
         let names: Vec<GroupId> = self.groups.keys().cloned().collect();
         for name in names {
             let late = self.groups.get_mut(&name).map(|group| group.keeper.late(now));
-            self.fences_ended(late.unwrap_or_default())?;
+            self.fences_ended(late.unwrap_or_default(), false)?;
             while let Some(group) = self.groups.get_mut(&name) {
                 let live = group.lease.live(now);
                 let Some(next) = group.keeper.next(now, live) else { break };
                 match next {
                     Next::Close => {
                         let pass = command::stop_all(Arc::clone(&self.services), name.clone());
-                        let group = name.clone();
-                        self.tasks.spawn(async { Done::Pass { group, result: pass.await } });
+                        let (group, gate) = (name.clone(), self.gate.clone());
+                        // The gate was ordered closed before (A3); here only the
+                        // kernel's word is waited for, beside the stops.
+                        self.tasks.spawn(async move {
+                            let (result, gate_closed) =
+                                futures::future::join(pass, gate.closed(&group)).await;
+                            if result.is_ok() {
+                                gate.end_leftovers(&group).await;
+                            }
+                            Done::Pass { group, result, gate_closed }
+                        });
                     }
                     Next::Cancel => group.cancel.trigger(),
                     Next::Begin(waiting) => self.begin(waiting, now)?,
                     Next::Restore => self.restore(&name, now),
+                    Next::StandBy => self.begin_standby(&name, now),
                 }
             }
         }
@@ -67,8 +81,12 @@ impl Driver {
             // The loop is about to hear that the ledger has failed.
             Done::Intent { durable: false, .. } | Done::Outcome { durable: false, .. } => {}
             Done::Command { command, outcome } => self.carried_out(&command, outcome)?,
-            Done::Pass { group, result } => self.passed(&group, result, now)?,
+            Done::Pass { group, result, gate_closed } => {
+                self.passed(&group, result, gate_closed, now)?;
+            }
             Done::Restored { group, result } => self.restored(&group, result, now),
+            Done::StoodBy { group, result } => self.stood_by(&group, result),
+            Done::Promise { reply, answer, durable } => self.promised(reply, answer, durable),
         }
         Ok(())
     }
@@ -91,13 +109,14 @@ impl Driver {
         self.probes.expect(&group.name, false);
         let ended = group.keeper.fence(command, until, now);
         self.beat.want();
-        self.fences_ended(ended.into_iter().collect())
+        self.fences_ended(ended.into_iter().collect(), false)
     }
 
-    fn fences_ended(&mut self, ended: Vec<Fenced>) -> Result<(), LedgerError> {
+    /// `gate_closed` is what the kernel confirmed of those that were stopped.
+    fn fences_ended(&mut self, ended: Vec<Fenced>, gate_closed: bool) -> Result<(), LedgerError> {
         for Fenced { command, result } in ended {
             let outcome = match result {
-                Ok(stopped) => Outcome::Fenced { stopped, gate_closed: Gate.is_closed() },
+                Ok(stopped) => Outcome::Fenced { stopped, gate_closed },
                 Err(detail) => Outcome::Failed { detail },
             };
             self.remember(&command, vec![], outcome)?;
@@ -128,13 +147,23 @@ impl Driver {
         // What ran under a lower epoch must go; this command goes on.
         group.adopt(*epoch, now, Why::Taken);
         let mut overtaken = vec![];
-        if matches!(action, Action::Promote { .. }) {
+        let promotes = matches!(action, Action::Promote { .. });
+        if promotes {
             overtaken = group.keeper.overtaken(*epoch);
             group.settling = true;
         }
         let durable = self.ledger.append(entries)?;
-        self.tasks.spawn(async { Done::Intent { waiting, durable: durable.settled().await } });
-        self.fences_ended(overtaken)
+        let gate = self.gate.clone();
+        self.tasks.spawn(async move {
+            let ending = async {
+                if promotes {
+                    gate.end_leftovers(&waiting.command.group).await;
+                }
+            };
+            let ((), durable) = tokio::join!(ending, durable.settled());
+            Done::Intent { waiting, durable }
+        });
+        self.fences_ended(overtaken, false)
     }
 
     fn carry_out(&mut self, waiting: Waiting, now: Mono) {
@@ -144,6 +173,7 @@ impl Driver {
             group.settling = false;
             group.ask_at = now;
             group.marks = super::marks(&self.probes, &command.group);
+            self.others_changed = true;
             self.probes.expect(&command.group, true);
         }
         let Some(room) = self.room(&command.group, until) else { return };
@@ -155,7 +185,7 @@ impl Driver {
         });
     }
 
-    fn room(&self, name: &GroupId, until: Mono) -> Option<Room> {
+    pub(super) fn room(&self, name: &GroupId, until: Mono) -> Option<Room> {
         let group = self.groups.get(name)?;
         let held = self.ledger.memory().group(name).and_then(|known| known.active());
         Some(Room {
@@ -165,6 +195,8 @@ impl Driver {
             marks: Arc::clone(&group.marks),
             lease: group.deadline(),
             cancel: group.cancel.clone(),
+            gate: self.gate.clone(),
+            watchdog: self.watchdog.device(),
             until,
             started: held.map(|held| held.started.clone()).unwrap_or_default(),
         })
@@ -251,13 +283,14 @@ impl Driver {
         &mut self,
         name: &GroupId,
         result: Result<Vec<ServiceName>, String>,
+        gate_closed: bool,
         now: Mono,
     ) -> Result<(), LedgerError> {
         let Some(group) = self.groups.get_mut(name) else { return Ok(()) };
         group.log_pass(&result);
         let ended = group.keeper.pass_ended(now, result);
         self.beat.want();
-        self.fences_ended(ended)?;
+        self.fences_ended(ended, gate_closed)?;
         // A container that Docker restarted meanwhile is seen here at once.
         self.enforce(now);
         Ok(())
@@ -288,21 +321,6 @@ impl Driver {
             }
         }
         self.beat.want();
-    }
-
-    /// A1: an exclusive service that runs without a live lease is stopped,
-    /// whoever started it.
-    pub(super) fn enforce(&mut self, now: Mono) {
-        for status in self.services.statuses() {
-            let runs = match status.state {
-                ServiceState::Starting | ServiceState::Running | ServiceState::Unhealthy => true,
-                ServiceState::Stopped | ServiceState::Failed | ServiceState::Unknown => false,
-            };
-            let Some(group) = self.groups.get_mut(&status.group) else { continue };
-            if runs && status.exclusive && !group.lease.live(now) {
-                group.keeper.saw_running(now);
-            }
-        }
     }
 }
 

@@ -55,7 +55,39 @@ fn ask(command: &Command, memory: &Memory, lease_live: bool) -> Admission {
     let (now, until) = (Mono(100), until(command, Mono(100)));
     let (allowed, feeds) = (allowed(), [ProbeName::new("ticks").unwrap()]);
     let (allowed, feeds) = (&allowed[..], &feeds[..]);
-    admit(command, &View { own: &own, memory, allowed, feeds, lease_live, until, now })
+    let promised = None;
+    let view =
+        View { own: &own, memory, allowed, feeds, lease_live, promised, barred: "", until, now };
+    admit(command, &view)
+}
+
+#[test]
+fn a6_nothing_becomes_active_while_a_promise_binds() {
+    let own = HostId::new("p1").unwrap();
+    let (memory, allowed, feeds) = (memory(), allowed(), []);
+    let left = Millis(700);
+    let ask = |action: Action| {
+        let command = command(5, 3, action);
+        let (now, until, promised) = (Mono(100), until(&command, Mono(100)), Some(left));
+        let (memory, allowed, feeds, lease_live) = (&memory, &allowed[..], &feeds[..], true);
+        let view = View {
+            own: &own,
+            memory,
+            allowed,
+            feeds,
+            lease_live,
+            promised,
+            barred: "",
+            until,
+            now,
+        };
+        admit(&command, &view)
+    };
+    let promote = Action::Promote { site: site() };
+    assert_eq!(refusal(ask(promote)), Refusal::Promised { left });
+    assert_eq!(refusal(ask(start("bridge"))), Refusal::Promised { left });
+    assert!(matches!(ask(start("db")), Admission::Run(_)), "a shared one acts on both sites");
+    assert!(matches!(ask(Action::Fence), Admission::Run(_)), "closing is always allowed");
 }
 
 fn refusal(admission: Admission) -> Refusal {

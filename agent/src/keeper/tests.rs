@@ -156,6 +156,54 @@ fn the_queue_is_bounded_and_too_late_is_not_forgotten() {
     assert_eq!(keeper.next(Mono(1000), false), Some(Next::Begin(start(0))), "to be refused");
 }
 
+#[test]
+fn a1_what_is_gated_starts_in_a_closed_and_quiet_group_and_gives_way_to_commands() {
+    let mut keeper = Keeper::default();
+    keeper.close(Mono(0), Why::Over);
+    keeper.stand_by(Mono(0), true, false);
+    assert!(!keeper.is_behind(), "not before all is confirmed stopped");
+    assert_eq!(keeper.next(Mono(0), false), Some(Next::Close));
+    keeper.pass_ended(Mono(50), stopped());
+    keeper.stand_by(Mono(50), true, false);
+    assert_eq!((keeper.next(Mono(1049), false), keeper.wake()), (None, Some(Mono(1050))));
+    assert_eq!(keeper.next(Mono(1050), false), Some(Next::StandBy));
+    keeper.submit(promote(1));
+    assert_eq!(keeper.next(Mono(1060), false), Some(Next::Cancel), "a promotion does not wait");
+    assert!(keeper.stood_by(false) || keeper.is_behind());
+    assert_eq!(keeper.next(Mono(1070), false), Some(Next::Begin(promote(1))));
+    keeper.overtake(Mono(1070), Why::Taken);
+    assert_eq!(keeper.next(Mono(1071), false), None, "what stands behind the gate stays");
+    assert!(keeper.is_behind());
+    keeper.job_ended();
+    keeper.opened(Mono(1100), false);
+    assert!(!keeper.is_behind(), "it is active now");
+    keeper.overtake(Mono(1200), Why::Over);
+    assert_eq!(keeper.next(Mono(1200), false), Some(Next::Close), "and ends with its epoch");
+}
+
+#[test]
+fn a_gated_service_that_keeps_ending_is_given_up() {
+    let mut keeper = Keeper::default();
+    let (mut now, mut starts) = (Mono(0), 0);
+    for _ in 0..1000 {
+        now += Millis(500);
+        keeper.stand_by(now, true, false);
+        if keeper.next(now, false) == Some(Next::StandBy) {
+            starts += 1;
+            assert_eq!(keeper.stood_by(false), starts == RESTORE_TRIES);
+        }
+    }
+    assert_eq!(starts, RESTORE_TRIES);
+    keeper.close(now, Why::Over);
+    assert_eq!(keeper.next(now, false), Some(Next::Close));
+    keeper.pass_ended(now, stopped());
+    keeper.stand_by(now, true, false);
+    assert_eq!(keeper.next(now + QUIET_AFTER, false), Some(Next::StandBy), "it begins anew");
+}
+
+/// More than a group has to be quiet for.
+const QUIET_AFTER: Millis = Millis(2000);
+
 #[derive(Debug, Clone)]
 enum Step {
     Close(Why),
@@ -165,6 +213,7 @@ enum Step {
     SawRunning,
     PassEnds(bool),
     JobEnds(bool),
+    Up(bool),
     Wait(u64),
 }
 
@@ -173,6 +222,7 @@ enum Work {
     Start,
     Promote,
     Restore,
+    StandBy,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -184,9 +234,57 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::SawRunning),
         any::<bool>().prop_map(Step::PassEnds),
         any::<bool>().prop_map(Step::JobEnds),
+        any::<bool>().prop_map(Step::Up),
         (0..2000u64).prop_map(Step::Wait),
     ];
     proptest::collection::vec(step, 1..60)
+}
+
+/// What the keeper says in one go at most: every command that waits is begun,
+/// to be refused where it is too late, and beside them it says one pass, one
+/// cancel and one restart or standby start.
+const ASKED_MAX: usize = QUEUE_MAX + 3;
+
+/// Does what the keeper says until it says nothing.
+fn all_that_is_next(
+    keeper: &mut Keeper,
+    now: Mono,
+    live: bool,
+    pass: &mut bool,
+    job: &mut Option<Work>,
+) -> Result<(), TestCaseError> {
+    let mut asked = 0;
+    while let Some(next) = keeper.next(now, live) {
+        asked += 1;
+        prop_assert!(asked <= ASKED_MAX, "it never comes to rest");
+        match next {
+            Next::Close => {
+                prop_assert!(!*pass);
+                *pass = true;
+            }
+            Next::Cancel => prop_assert!(job.is_some()),
+            Next::Begin(waiting) => {
+                let promotes = matches!(waiting.command.action, Action::Promote { .. });
+                let late = waiting.until <= now;
+                prop_assert!(job.is_none() && (promotes || late || !*pass));
+                if late {
+                    // The guard refuses it on the spot.
+                    keeper.job_ended();
+                } else {
+                    *job = Some(if promotes { Work::Promote } else { Work::Start });
+                }
+            }
+            Next::Restore => {
+                prop_assert!(job.is_none() && !*pass && live);
+                *job = Some(Work::Restore);
+            }
+            Next::StandBy => {
+                prop_assert!(job.is_none() && !*pass && !live && keeper.is_behind());
+                *job = Some(Work::StandBy);
+            }
+        }
+    }
+    Ok(())
 }
 
 proptest! {
@@ -196,6 +294,7 @@ proptest! {
         let (mut now, mut live, mut number) = (Mono(0), false, 0);
         // Whether a pass is under way, and what is at work.
         let (mut pass, mut job) = (false, None::<Work>);
+        let mut up = false;
         for step in steps {
             number += 1;
             match step {
@@ -219,9 +318,10 @@ proptest! {
                 }
                 Step::Opened => {}
                 Step::SawRunning => keeper.saw_running(now),
+                Step::Up(is) => up = is,
                 Step::PassEnds(well) if pass => {
                     pass = false;
-                    let unclean = matches!(job, Some(Work::Start | Work::Restore));
+                    let unclean = matches!(job, Some(Work::Start | Work::Restore | Work::StandBy));
                     let ended = keeper.pass_ended(now, if well { stopped() } else { Err("x".into()) });
                     prop_assert!(well || ended.is_empty());
                     prop_assert!(ended.is_empty() || !unclean, "a job ran when a fence ended");
@@ -230,6 +330,9 @@ proptest! {
                     Some(Work::Restore) => {
                         keeper.restored(now, well);
                     }
+                    Some(Work::StandBy) => {
+                        keeper.stood_by(well);
+                    }
                     Some(Work::Start | Work::Promote) => keeper.job_ended(),
                     None => {}
                 },
@@ -237,33 +340,8 @@ proptest! {
                 Step::Wait(time) => now += Millis(time),
             }
             keeper.late(now);
-            let mut asked = 0;
-            while let Some(next) = keeper.next(now, live) {
-                asked += 1;
-                prop_assert!(asked < 10, "it never comes to rest");
-                match next {
-                    Next::Close => {
-                        prop_assert!(!pass);
-                        pass = true;
-                    }
-                    Next::Cancel => prop_assert!(job.is_some()),
-                    Next::Begin(waiting) => {
-                        let promotes = matches!(waiting.command.action, Action::Promote { .. });
-                        let late = waiting.until <= now;
-                        prop_assert!(job.is_none() && (promotes || late || !pass));
-                        if late {
-                            // The guard refuses it on the spot.
-                            keeper.job_ended();
-                        } else {
-                            job = Some(if promotes { Work::Promote } else { Work::Start });
-                        }
-                    }
-                    Next::Restore => {
-                        prop_assert!(job.is_none() && !pass && live);
-                        job = Some(Work::Restore);
-                    }
-                }
-            }
+            keeper.stand_by(now, !live, up);
+            all_that_is_next(&mut keeper, now, live, &mut pass, &mut job)?;
             prop_assert!(keeper.wake().is_none_or(|at| at > now), "it would spin");
         }
     }

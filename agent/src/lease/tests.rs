@@ -31,7 +31,7 @@ fn refused(reason: LeaseRefusal) -> LeaseReply {
 fn a1_only_the_highest_epoch_seen_is_live() {
     let mut lease = lease(3);
     assert!(!lease.live(Mono(0)), "closed until granted");
-    lease.request(Mono(0), Nonce(1));
+    lease.request(Mono(0), Nonce(1), None);
     let wrong = Dropped::Epoch { given: Epoch(2), seen: Epoch(3) };
     assert_eq!(lease.on_reply(grant(2, 1, 5000), Mono(5)), Heard::Dropped(wrong));
     lease.on_reply(grant(3, 1, 5000), Mono(5));
@@ -48,7 +48,7 @@ fn a1_only_the_highest_epoch_seen_is_live() {
 #[test]
 fn a2_the_deadline_counts_from_before_the_sending() {
     let mut lease = lease(1);
-    let request = lease.request(Mono(1000), Nonce(7));
+    let request = lease.request(Mono(1000), Nonce(7), None);
     assert_eq!((request.epoch, request.nonce), (Epoch(1), Nonce(7)));
     assert_eq!(lease.on_reply(grant(1, 8, 5000), Mono(1500)), Heard::Dropped(Dropped::Nonce));
     let heard = lease.on_reply(grant(1, 7, 5000), Mono(1500));
@@ -61,7 +61,7 @@ fn a2_the_deadline_counts_from_before_the_sending() {
 #[test]
 fn a2_a_grant_outside_of_the_range_or_after_its_end_counts_for_nothing() {
     let mut lease = lease(1);
-    lease.request(Mono(0), Nonce(1));
+    lease.request(Mono(0), Nonce(1), None);
     for odd in [0, 60_001, u64::MAX] {
         let heard = lease.on_reply(grant(1, 1, odd), Mono(1));
         assert_eq!(heard, Heard::Dropped(Dropped::Length { lease: Millis(odd) }));
@@ -84,8 +84,8 @@ fn taken(reply: LeaseReply) -> LeaseGrant {
 #[test]
 fn a3_a_lapse_is_told_once_and_a_given_up_lease_stays_so() {
     let mut lease = lease(1);
-    lease.request(Mono(0), Nonce(1));
-    lease.request(Mono(500), Nonce(2));
+    lease.request(Mono(0), Nonce(1), None);
+    lease.request(Mono(500), Nonce(2), None);
     lease.on_reply(grant(1, 1, 1000), Mono(10));
     assert!(!lease.expire(Mono(949)));
     assert!(lease.expire(Mono(950)) && !lease.expire(Mono(951)));
@@ -99,9 +99,32 @@ fn a3_a_lapse_is_told_once_and_a_given_up_lease_stays_so() {
 }
 
 #[test]
+fn a5_after_a_stall_the_gate_waits_for_what_is_sent_after_it() {
+    let mut lease = lease(1);
+    lease.request(Mono(0), Nonce(1), None);
+    lease.on_reply(grant(1, 1, 5000), Mono(10));
+    assert_eq!(lease.gate_until(Mono(10)), Some(Mono(4750)));
+    lease.request(Mono(500), Nonce(2), None);
+    lease.stall(Mono(900));
+    assert!(lease.live(Mono(900)) && lease.gate_until(Mono(900)).is_none());
+    let heard = lease.on_reply(grant(1, 2, 5000), Mono(901));
+    assert_eq!(heard, Heard::Dropped(Dropped::Nonce), "it was sent before the stall");
+    lease.request(Mono(902), Nonce(3), None);
+    // A shorter lease makes it good as well, and takes nothing away.
+    let heard = lease.on_reply(grant(1, 3, 1000), Mono(903));
+    assert_eq!(heard, Heard::Extended { deadline: Mono(4750), opened: false });
+    assert_eq!(lease.gate_until(Mono(903)), Some(Mono(4750)));
+    lease.stall(Mono(1000));
+    assert!(lease.expire(Mono(4750)));
+    lease.request(Mono(4800), Nonce(4), None);
+    lease.on_reply(grant(1, 4, 5000), Mono(4810));
+    assert_eq!(lease.gate_until(Mono(4810)), Some(Mono(9550)));
+}
+
+#[test]
 fn a_refusal_does_not_shorten_what_is_held() {
     let mut lease = lease(1);
-    lease.request(Mono(0), Nonce(1));
+    lease.request(Mono(0), Nonce(1), None);
     lease.on_reply(grant(1, 1, 1000), Mono(1));
     for reason in [
         LeaseRefusal::NotLeader,
@@ -118,7 +141,7 @@ fn a_refusal_does_not_shorten_what_is_held() {
 fn requests_are_bounded_and_the_oldest_goes_first() {
     let mut lease = lease(1);
     for nonce in 0..=32 {
-        lease.request(Mono(nonce), Nonce(nonce));
+        lease.request(Mono(nonce), Nonce(nonce), None);
     }
     assert_eq!(lease.on_reply(grant(1, 0, 5000), Mono(40)), Heard::Dropped(Dropped::Nonce));
     assert!(matches!(lease.on_reply(grant(1, 1, 5000), Mono(40)), Heard::Extended { .. }));
@@ -131,6 +154,7 @@ enum Step {
     Adopt(u64),
     Superseded(u64),
     GiveUp,
+    Stall,
     Wait(u64),
 }
 
@@ -142,6 +166,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..6u64).prop_map(Step::Adopt),
         1 => (0..6u64).prop_map(Step::Superseded),
         1 => Just(Step::GiveUp),
+        1 => Just(Step::Stall),
         3 => (0..3000u64).prop_map(Step::Wait),
     ];
     proptest::collection::vec(step, 1..80)
@@ -149,7 +174,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn a1_a2_whatever_comes_in_whatever_order(steps in steps()) {
+    fn a1_a2_a5_whatever_comes_in_whatever_order(steps in steps()) {
         let mut lease = lease(1);
         let (mut now, mut nonce) = (Mono(0), 0_u64);
         // When each nonce was sent, and whether it still counts.
@@ -159,7 +184,7 @@ proptest! {
             let mut ended = false;
             match step {
                 Step::Ask => {
-                    lease.request(now, Nonce(nonce));
+                    lease.request(now, Nonce(nonce), None);
                     sent.push((now, true));
                     nonce += 1;
                 }
@@ -170,7 +195,9 @@ proptest! {
                         let (at, good) = sent[usize::try_from(of).unwrap()];
                         prop_assert!(good && Epoch(epoch) == lease.epoch());
                         prop_assert!(deadline > now && length <= 60_000);
-                        prop_assert!(deadline.0 <= at.0 + length - length.div_ceil(20));
+                        let own = Mono(at.0 + length - length.div_ceil(20));
+                        prop_assert!(Some(deadline) <= before.1.max(Some(own)));
+                        prop_assert_eq!(lease.gate_until(now), Some(deadline));
                     }
                 }
                 Step::Adopt(epoch) => ended = lease.adopt(Epoch(epoch)),
@@ -181,6 +208,11 @@ proptest! {
                 Step::GiveUp => {
                     lease.give_up();
                     ended = true;
+                }
+                Step::Stall => {
+                    lease.stall(now);
+                    sent.iter_mut().for_each(|entry| entry.1 = false);
+                    prop_assert!(lease.gate_until(now).is_none());
                 }
                 Step::Wait(for_ms) => {
                     now += Millis(for_ms);

@@ -163,6 +163,7 @@ mod tests {
             service: ServiceName::new("s").unwrap(),
             group: GroupId::new("g").unwrap(),
             exclusive: true,
+            standby: model::StandbyMode::Stopped,
             state,
             detail: "words".into(),
         };

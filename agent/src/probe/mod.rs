@@ -11,11 +11,12 @@ mod config;
 mod container;
 mod disk;
 mod host;
+mod watermark;
 mod zeromq;
 
 pub use config::{
     CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, ProbeConfig,
-    ProbeConfigError, ZeromqConfig,
+    ProbeConfigError, WatermarkConfig, ZeromqConfig,
 };
 pub use zeromq::{FeedMark, FeedProgress, FeedSnapshot};
 
@@ -244,6 +245,10 @@ impl Probes {
             }
             KindConfig::Host(host) => {
                 tokio::spawn(host::Host::new(host.clone()).run(slot, interval))
+            }
+            KindConfig::Watermark(watermark) => {
+                let watch = watermark::Watermark::new(watermark.clone(), config.timeout);
+                tokio::spawn(watch.run(slot, interval))
             }
             KindConfig::Zeromq(zeromq) => {
                 let Some(group) = config.group.clone() else { return Ok(()) };

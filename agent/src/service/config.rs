@@ -2,8 +2,9 @@
 //!
 //! Leaves to `crate`'s configuration what concerns several services (a name used twice).
 
+use crate::gate::ServiceGate;
 use daemon::config::Span;
-use model::{GroupId, ServiceName};
+use model::{GroupId, ServiceName, StandbyMode};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -36,6 +37,11 @@ pub struct ServiceConfig {
     pub exclusive: bool,
     /// How long a stop may take until it is reported as not confirmed.
     pub stop_timeout: Duration,
+    /// How it waits on a standby. Gated needs the kernel gate: where there is
+    /// none it waits stopped.
+    pub standby: StandbyMode,
+    /// How the gate finds its traffic, beyond what the driver tells.
+    pub gate: ServiceGate,
     /// How it is started and stopped.
     pub driver: DriverConfig,
 }
@@ -178,6 +184,15 @@ pub enum ServiceConfigError {
         /// The name as given.
         given: String,
     },
+    /// A shared service is not held back by a gate.
+    #[error(
+        "service `{service}`: standby = \"gated\" is for exclusive services; a shared one runs \
+         on every site anyway"
+    )]
+    GatedShared {
+        /// The service.
+        service: ServiceName,
+    },
     /// Out of bounds.
     #[error("service `{service}`: stop_timeout = \"{given}\" is not between 100ms and 60s")]
     StopTimeout {
@@ -204,6 +219,10 @@ struct Raw {
     exclusive: bool,
     driver: DriverWord,
     stop_timeout: Option<Span>,
+    #[serde(default)]
+    standby: StandbyMode,
+    #[serde(default)]
+    gate: ServiceGate,
     command: Option<Vec<String>>,
     env: Option<BTreeMap<String, String>>,
     working_dir: Option<PathBuf>,
@@ -224,12 +243,15 @@ impl TryFrom<Raw> for ServiceConfig {
         if stop_timeout < STOP_TIMEOUT_RANGE.0 || stop_timeout > STOP_TIMEOUT_RANGE.1 {
             return Err(ServiceConfigError::StopTimeout { service: raw.name, given });
         }
+        if raw.standby == StandbyMode::Gated && !raw.exclusive {
+            return Err(ServiceConfigError::GatedShared { service: raw.name });
+        }
         let driver = match raw.driver {
             DriverWord::Process => DriverConfig::Process(raw.process()?),
             DriverWord::Docker => DriverConfig::Docker(raw.docker()?),
         };
-        let Raw { name, group, exclusive, .. } = raw;
-        Ok(Self { name, group, exclusive, stop_timeout, driver })
+        let Raw { name, group, exclusive, standby, gate, .. } = raw;
+        Ok(Self { name, group, exclusive, stop_timeout, standby, gate, driver })
     }
 }
 
@@ -387,6 +409,10 @@ mod tests {
                 "between 100ms and 60s",
             ),
             (format!("{docker}container = \"c\"\nsocket = \"docker.sock\""), "not an absolute"),
+            (
+                format!("{docker}container = \"c\"\nexclusive = false\nstandby = \"gated\""),
+                "is for exclusive services",
+            ),
             (format!("{docker}container = \"c\"\nuser = \"x\""), "unknown field `user`"),
             ("driver = \"systemd\"".into(), "unknown variant `systemd`"),
         ] {

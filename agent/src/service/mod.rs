@@ -27,7 +27,7 @@ pub use error::{HealthError, StartError, StopError};
 
 use daemon::clock::boottime_ms;
 use docker::{DockerDriver, Engines};
-use model::{GroupId, Millis, Mono, ServiceName, ServiceState, ServiceStatus};
+use model::{GroupId, Millis, Mono, ServiceName, ServiceState, ServiceStatus, StandbyMode};
 use process::ProcessDriver;
 use std::{
     path::{Path, PathBuf},
@@ -93,13 +93,21 @@ pub struct ServiceRoom {
     pub state_dir: PathBuf,
     /// The agent's binary, run as a holder.
     pub holder: PathBuf,
+    /// Where the kernel gate made a cgroup for each exclusive process, by its
+    /// service's name ([`crate::gate::make_room`]); none where there is no gate.
+    pub cgroups: Option<PathBuf>,
 }
 
 impl ServiceRoom {
     /// The usual room: this very binary is the holder, found through /proc so
     /// that an upgrade which replaced the file changes nothing.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self { state_dir: state_dir.into(), holder: "/proc/self/exe".into() }
+        Self { state_dir: state_dir.into(), holder: "/proc/self/exe".into(), cgroups: None }
+    }
+
+    fn cgroup_of(&self, service: &ServiceConfig) -> Option<PathBuf> {
+        let cgroups = self.cgroups.as_ref().filter(|_| service.exclusive)?;
+        Some(cgroups.join(service.name.as_str()))
     }
 
     fn log_of(&self, service: &ServiceName) -> PathBuf {
@@ -219,6 +227,28 @@ impl Service {
         }
     }
 
+    /// Starts a gated service without a lease: the closed gate holds it back, and
+    /// a process has no deadline until [`Self::start`] gives it a lease. Does
+    /// nothing when it already runs.
+    ///
+    /// # Errors
+    /// [`StartError`], as above; [`StartError::NoLease`] for one that is not gated.
+    pub async fn start_gated(&self) -> Result<(), StartError> {
+        if self.config.standby != StandbyMode::Gated {
+            return Err(StartError::NoLease { service: self.config.name.clone() });
+        }
+        match &self.driver {
+            Driver::Docker(driver) => driver.start().await,
+            Driver::Process(driver) => driver.start(None).await,
+        }
+    }
+
+    /// Whether it is made of containers.
+    #[must_use]
+    pub const fn is_container(&self) -> bool {
+        matches!(self.driver, Driver::Docker(_))
+    }
+
     /// Kills it and confirms that it is stopped, within `stop_timeout` of
     /// agent.toml; a service that is not there is stopped. Gives one line for
     /// a person.
@@ -299,6 +329,7 @@ impl Service {
             service: self.config.name.clone(),
             group: self.config.group.clone(),
             exclusive: self.config.exclusive,
+            standby: self.config.standby,
             state: look.state,
             detail: look.detail,
         }

@@ -79,6 +79,7 @@ impl ProcessDriver {
             config: config.clone(),
             holder: room.holder.clone(),
             log: log.clone(),
+            cgroup: room.cgroup_of(service),
         };
         Self {
             service: service.name.clone(),

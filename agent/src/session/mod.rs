@@ -12,7 +12,9 @@ mod stream;
 
 use certs::{Expected, Link, Trust};
 use daemon::backoff::Backoff;
-use model::{Command, GroupAssignment, HostId, LeaseReply, LeaseRequest, StepReport, Term};
+use model::{
+    Command, GroupAssignment, HostId, HostOrder, LeaseReply, LeaseRequest, StepReport, Term,
+};
 use proto::v1;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -95,6 +97,8 @@ pub enum Heard {
         groups: Vec<GroupAssignment>,
         /// The term of the coordinator that says so.
         term: Term,
+        /// The newest order for this host.
+        order: Option<HostOrder>,
     },
     /// Something to do.
     Command(Command),

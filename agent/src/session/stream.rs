@@ -91,7 +91,16 @@ fn dropped(line: &Line, error: &WireError) {
 
 fn assigned(assignment: v1::Assignment) -> Result<Heard, WireError> {
     let groups: Result<_, _> = assignment.groups.into_iter().map(TryInto::try_into).collect();
-    Ok(Heard::Assignment { groups: groups?, term: Term(assignment.term) })
+    let order = assignment.order.and_then(|order| match order.try_into() {
+        Ok(order) => Some(order),
+        // Where its groups stand still counts.
+        Err(error) => {
+            let error: WireError = error;
+            tracing::warn!(%error, "an order for this host is not understood; upgrade the agent");
+            None
+        }
+    });
+    Ok(Heard::Assignment { groups: groups?, term: Term(assignment.term), order })
 }
 
 /// A command, or the refusal of one whose action this agent does not know.
@@ -149,8 +158,11 @@ fn outgoing(
         boot: caller.boot,
     };
     let mut heartbeat = caller.heartbeat.clone();
-    // The one at hand was made for nobody in particular: send it at once.
-    heartbeat.mark_changed();
+    // The one at hand was made for nobody in particular: send it at once. Before
+    // the loop's first one there is none, and its empty place is told to nobody.
+    if !heartbeat.borrow().host.is_empty() {
+        heartbeat.mark_changed();
+    }
     let up = Up { hello: Some(hello), reports, heartbeat };
     stream::unfold(up, |mut up| async move {
         let body = match up.hello.take() {

@@ -1,13 +1,18 @@
 //! An agent on the bench: credentials made for the test, a state directory, and
-//! one exclusive process as service.
+//! one exclusive process as service. Without a kernel gate, unless a test asks
+//! for one under a table of its own.
 
 use crate::coordinator::{Coordinator, group, until};
 use agent::{
     config::Config,
     driver::{self, Ended, Setup},
+    emergency::Watch,
+    gate::{self, Gate, GateRoom},
     ledger::Ledger,
+    peer,
     probe::Probes,
     service::{ServiceRoom, Services},
+    watchdog::Watchdog,
 };
 use certs::{Authority, Identity, Role, Trust};
 use daemon::{config::Source, shutdown::Shutdown};
@@ -15,7 +20,7 @@ use model::{
     Action, AttemptId, Command, CommandId, Epoch, GroupAssignment, HostId, Millis, PlanId,
     ProbeName, ServiceName, ServiceState, SiteId, StepId, Term,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -25,13 +30,15 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Directories and credentials of one installation with one host.
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
+    host: String,
 }
 
 /// An agent that runs in this process.
 pub(crate) struct Running {
     shutdown: Shutdown,
     task: JoinHandle<Ended>,
+    _stops: Watch,
 }
 
 impl Running {
@@ -44,11 +51,18 @@ impl Running {
 impl Bench {
     pub(crate) fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::create("bench", certs::now()).unwrap();
-        let bench = Self { dir, authority };
+        Self::with(Arc::new(Authority::create("bench", certs::now()).unwrap()), "p1")
+    }
+
+    /// Another host of the same installation.
+    pub(crate) fn beside(&self, host: &str) -> Self {
+        Self::with(Arc::clone(&self.authority), host)
+    }
+
+    fn with(authority: Arc<Authority>, host: &str) -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap(), authority, host: host.into() };
         for (role, name, at) in
-            [(Role::Agent, "p1", bench.state().join("pki")), (Role::Coordinator, "c1", bench.pki())]
+            [(Role::Agent, host, bench.state().join("pki")), (Role::Coordinator, "c1", bench.pki())]
         {
             let identity = Identity::new("bench", role, name).unwrap();
             bench.authority.equip(&at, &identity, DAY, certs::now()).unwrap();
@@ -81,25 +95,42 @@ impl Bench {
         std::fs::read_to_string(self.starts_file()).unwrap_or_default().lines().count()
     }
 
-    /// agent.toml with one exclusive service, and what else is given.
+    /// agent.toml with one exclusive service, and what else is given: fields of
+    /// that service first.
     pub(crate) fn toml(&self, more: &str) -> String {
+        let gate = if more.contains("[gate]") { "" } else { "[gate]\nenabled = false\n" };
         format!(
-            "host = \"p1\"\nstate_dir = \"{}\"\n\
+            "host = \"{}\"\nstate_dir = \"{}\"\n\
              [[service]]\nname = \"bridge\"\ngroup = \"fx\"\ndriver = \"process\"\n\
-             command = [\"/bin/sh\", \"-c\", \"echo started >> {}; exec /bin/sleep 600\"]\n{more}",
+             command = [\"/bin/sh\", \"-c\", \"echo started >> {}; exec /bin/sleep 600\"]\n{more}{gate}",
+            self.host,
             self.state().display(),
             self.starts_file().display()
         )
     }
 
-    pub(crate) fn run(&self, coordinators: &[&Coordinator], more: &str) -> Running {
+    pub(crate) async fn run(&self, coordinators: &[&Coordinator], more: &str) -> Running {
         let config = Config::of(&Source::new("agent.toml", self.toml(more))).unwrap();
         let (ledger, failure) = Ledger::open(&self.state()).unwrap();
-        let room = ServiceRoom { state_dir: self.state(), holder: AGENT.into() };
+        let cgroups = gate::make_room(&config.gate, &config.services);
+        let gate_room = GateRoom { state_dir: self.state(), cgroups: cgroups.clone() };
+        let room = ServiceRoom { holder: AGENT.into(), cgroups, ..ServiceRoom::new(self.state()) };
         let services = Services::open(&config.services, &room).unwrap();
         let probes = Probes::spawn(&config.probes, &services).unwrap();
+        let trust = Trust::load(self.state().join("pki")).unwrap();
         let shutdown = Shutdown::new();
+        let peer = match &config.peer {
+            Some(peer) => Some(peer::serve(peer, &trust, &shutdown).await.unwrap()),
+            None => None,
+        };
+        let stops = Watch::start(&self.state()).unwrap();
         let setup = Setup {
+            gate: Gate::open(&config.gate, &config.services, &gate_room),
+            stops: stops.stops(),
+            isolate: agent::isolation::Host::of(&config),
+            isolation: tokio::sync::watch::channel(agent::isolation::Standing::default()).1,
+            watchdog: Watchdog::open(None),
+            peer,
             groups: config.groups(),
             host: config.host,
             state_dir: self.state(),
@@ -109,10 +140,10 @@ impl Bench {
             probes,
             ledger,
             failure,
-            trust: Trust::load(self.state().join("pki")).unwrap(),
+            trust,
             shutdown: shutdown.clone(),
         };
-        Running { shutdown, task: tokio::spawn(driver::run(setup)) }
+        Running { shutdown, task: tokio::spawn(driver::run(setup)), _stops: stops }
     }
 }
 
@@ -138,6 +169,8 @@ pub(crate) fn assignment(epoch: u64, active: Option<&str>, lease: u64) -> GroupA
         active: active.map(|name| SiteId::new(name).unwrap()),
         epoch: Epoch(epoch),
         lease: Millis(lease),
+        fencing: false,
+        failsafe: None,
     }
 }
 

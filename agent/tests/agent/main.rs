@@ -5,5 +5,7 @@
 mod bench;
 mod coordinator;
 mod enrolment;
+mod failsafe;
+mod gated;
 mod program;
 mod session;

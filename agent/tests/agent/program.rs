@@ -153,6 +153,7 @@ async fn a7_what_cannot_be_remembered_is_not_done_and_the_agent_ends_closed() {
     let bench = Bench::new();
     let coordinator = Coordinator::start(&bench.pki(), 0).await;
     coordinator.desk().lease = Lease::Grant(1);
+    coordinator.desk().assignment = vec![assignment(1, Some("primary"), 5000)];
     let line = format!("coordinators = [\"{}\"]\n", coordinator.address);
     let toml = file(&bench, &format!("{line}{}", bench.toml("")));
     // 8 KiB a file stand for the full disk.

@@ -1,13 +1,13 @@
 //! Sessions, leases and commands, seen from the coordinator's side.
 
 use crate::{
-    bench::{Bench, assignment, command, fence, lease_left, promote, start, state, verify},
+    bench::{AGENT, Bench, assignment, command, fence, lease_left, promote, start, state, verify},
     coordinator::{Coordinator, Lease, until},
 };
 use agent::driver::Ended;
 use model::{
-    Action, Command, Epoch, LeaseRefusal, Millis, Outcome, Refusal, ServiceName, ServiceState,
-    StepReport, Term,
+    Action, Command, Derived, Epoch, LeaseRefusal, Millis, Outcome, Refusal, ServiceName,
+    ServiceState, StepReport, Term,
 };
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,26 @@ async fn promoted(coordinator: &Coordinator) {
     assert!(is_done(&report), "{report:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_with_other_bounds_grants_nothing_and_both_sets_are_told() {
+    let bench = Bench::new();
+    let coordinator = active(&bench).await;
+    let (leader, host) = (Derived::of(Millis(1000)), Derived::of(Millis(1500)));
+    coordinator.desk().assignment = vec![assignment(1, Some("primary"), 1500)];
+    coordinator.desk().lease = Lease::Refuse(LeaseRefusal::TimingDiffers { leader, host });
+    let agent = bench.run(&[&coordinator], "").await;
+    let report = coordinator.ask(&Command { deadline: Millis(1500), ..promote(1, 1) }).await;
+    let Outcome::Failed { detail } = &report.outcome else { panic!("{report:?}") };
+    for set in [format!("the leader: {leader}"), format!("this host: {host}")] {
+        assert!(detail.contains(&set), "{detail}");
+    }
+    // What the leader compares is what this host derives from the assigned lease.
+    let derived = coordinator.desk().requests.last().unwrap().derived;
+    assert_eq!(derived, Some(host));
+    assert_eq!(lease_left(&coordinator), None);
+    agent.stop().await;
+}
+
 /// Waits for thirty heartbeats, which come ten times a second: two leases of 1.5 s.
 async fn outlast(coordinator: &Coordinator) {
     let beats = coordinator.desk().heartbeats.len();
@@ -54,7 +74,7 @@ async fn a3_grants_keep_services_running_and_silence_stops_them_within_the_lease
     let bench = Bench::new();
     let coordinator = active(&bench).await;
     coordinator.desk().length = Millis(1500);
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     promoted(&coordinator).await;
     wait_for(&coordinator, ServiceState::Running).await;
     outlast(&coordinator).await;
@@ -82,7 +102,7 @@ async fn a3_grants_keep_services_running_and_silence_stops_them_within_the_lease
 async fn a1_a_higher_epoch_closes_at_once_whoever_says_it() {
     let bench = Bench::new();
     let coordinator = active(&bench).await;
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     promoted(&coordinator).await;
     coordinator.assign(assignment(2, Some("standby"), 60_000), 1);
     wait_for(&coordinator, ServiceState::Stopped).await;
@@ -109,7 +129,7 @@ async fn a1_a_higher_epoch_closes_at_once_whoever_says_it() {
 async fn a7_a_repeated_command_is_answered_and_not_done_twice() {
     let bench = Bench::new();
     let coordinator = active(&bench).await;
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     promoted(&coordinator).await;
     let first = coordinator.ask(&start(2, 1)).await;
     for _ in 0..3 {
@@ -127,7 +147,7 @@ async fn a7_a_repeated_command_is_answered_and_not_done_twice() {
     agent.stop().await;
 
     // Also after a restart, by another leader, and under a higher term.
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     coordinator.desk().reports.clear();
     until("the new session", || (coordinator.desk().hellos.len() == 2).then_some(())).await;
     let again = coordinator.ask(&Command { term: Term(9), ..fence(3, 1) }).await;
@@ -143,13 +163,16 @@ async fn a7_a_repeated_command_is_answered_and_not_done_twice() {
 async fn a7_stale_leaders_and_strange_commands_are_refused_in_words() {
     let bench = Bench::new();
     let coordinator = active(&bench).await;
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     let report = coordinator.ask(&Command { term: Term(5), ..promote(1, 1) }).await;
     assert!(is_done(&report), "{report:?}");
     let report = coordinator.ask(&Command { term: Term(4), ..start(2, 1) }).await;
     let (given, seen) = (Term(4), Term(5));
     assert_eq!(report.outcome, Outcome::Refused(Refusal::StaleTerm { given, seen }));
-    assert_eq!(coordinator.newest().unwrap().term, Term(5));
+    until("the term in a heartbeat", || {
+        coordinator.newest().filter(|heartbeat| heartbeat.term == Term(5))
+    })
+    .await;
     let ghost = Action::StartService { service: ServiceName::new("ghost").unwrap() };
     let report = coordinator.ask(&Command { term: Term(5), ..command(3, 1, ghost) }).await;
     assert!(matches!(report.outcome, Outcome::Refused(Refusal::NotAllowed { .. })), "{report:?}");
@@ -178,7 +201,7 @@ async fn a3_a_fence_pre_empts_what_is_at_work() {
     // A feed that nobody publishes: verification waits for it.
     let probe = "[[probe]]\nname = \"ticks\"\nkind = \"zeromq\"\ngroup = \"fx\"\n\
                  endpoint = \"tcp://127.0.0.1:9\"\nevery = \"1s\"\nstale_after = \"3s\"\n";
-    let agent = bench.run(&[&coordinator], probe);
+    let agent = bench.run(&[&coordinator], probe).await;
     promoted(&coordinator).await;
     let verify = verify(3, 1, &["ticks"]);
     coordinator.send(&verify);
@@ -205,7 +228,7 @@ async fn a_promotion_without_a_lease_fails_at_its_deadline_and_says_why() {
     let bench = Bench::new();
     let coordinator = active(&bench).await;
     coordinator.desk().lease = Lease::Refuse(LeaseRefusal::NoQuorum);
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     let short = Command { deadline: Millis(500), ..promote(1, 1) };
     let report = coordinator.ask(&short).await;
     let Outcome::Failed { detail } = &report.outcome else { panic!("{report:?}") };
@@ -217,7 +240,7 @@ async fn a_promotion_without_a_lease_fails_at_its_deadline_and_says_why() {
 async fn a_site_that_serves_is_verified() {
     let bench = Bench::new();
     let coordinator = active(&bench).await;
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     promoted(&coordinator).await;
     let report = coordinator.ask(&verify(3, 1, &[])).await;
     let Outcome::Verified(evidence) = &report.outcome else { panic!("{report:?}") };
@@ -237,7 +260,7 @@ async fn a_feed_is_fresh_only_by_a_message_after_the_promotion() {
         "[[probe]]\nname = \"ticks\"\nkind = \"zeromq\"\ngroup = \"fx\"\n\
          endpoint = \"{endpoint}\"\nevery = \"1s\"\nstale_after = \"3s\"\n"
     );
-    let agent = bench.run(&[&coordinator], &probe);
+    let agent = bench.run(&[&coordinator], &probe).await;
     let messages = |coordinator: &Coordinator| {
         let newest = coordinator.newest()?;
         newest.readings.first()?.measures.get("messages").copied()
@@ -269,12 +292,12 @@ async fn a_feed_is_fresh_only_by_a_message_after_the_promotion() {
 async fn a1_a_restarted_agent_comes_up_closed_and_starts_again_only_with_a_lease() {
     let bench = Bench::new();
     let coordinator = active(&bench).await;
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     promoted(&coordinator).await;
     assert!(matches!(agent.stop().await, Ended::Asked));
     coordinator.desk().lease = Lease::Silent;
     coordinator.desk().heartbeats.clear();
-    let agent = bench.run(&[&coordinator], "");
+    let agent = bench.run(&[&coordinator], "").await;
     until("requests", || (coordinator.desk().heartbeats.len() > 5).then_some(())).await;
     assert_eq!((state(&coordinator), bench.starts()), (Some(ServiceState::Stopped), 1));
     coordinator.desk().lease = Lease::Grant(1);
@@ -295,7 +318,7 @@ async fn a4_one_coordinator_may_go_and_come_back_and_hears_what_it_missed() {
         let both = vec![first.address.to_string(), second.address.to_string()];
         coordinator.desk().welcome = both;
     }
-    let agent = bench.run(&[&first], "");
+    let agent = bench.run(&[&first], "").await;
     until("the other one is called as well", || second.has_session().then_some(())).await;
     promoted(&first).await;
     until("the second hears it too", || (second.desk().reports.len() == 2).then_some(())).await;
@@ -320,7 +343,7 @@ async fn a_stranger_is_not_spoken_to_and_a_revocation_is_taken_over() {
     let stranger = Bench::new();
     let foreign = Coordinator::start(&stranger.pki(), 0).await;
     let coordinator = active(&bench).await;
-    let agent = bench.run(&[&foreign, &coordinator], "");
+    let agent = bench.run(&[&foreign, &coordinator], "").await;
     until("a session with its own", || coordinator.has_session().then_some(())).await;
     assert!(!foreign.has_session() && foreign.desk().hellos.is_empty());
     let revoked = [("0badc0de".to_owned(), "lost laptop".to_owned())].into_iter().collect();
@@ -331,5 +354,41 @@ async fn a_stranger_is_not_spoken_to_and_a_revocation_is_taken_over() {
         store.load_revoked().unwrap().values().any(|reason| reason == "lost laptop").then_some(())
     })
     .await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_what_was_stopped_in_an_emergency_stays_so_over_a_restart_until_it_is_released() {
+    let bench = Bench::new();
+    let coordinator = active(&bench).await;
+    let agent = bench.run(&[&coordinator], "").await;
+    promoted(&coordinator).await;
+    wait_for(&coordinator, ServiceState::Running).await;
+    let file = bench.dir.path().join("agent.toml");
+    std::fs::write(&file, bench.toml("")).unwrap();
+    let program = |args: &[&str]| {
+        let mut command = std::process::Command::new(AGENT);
+        command.arg("emergency-stop").args(args).arg("--config").arg(&file);
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    program(&["fx", "--reason", "wrong orders"]);
+    wait_for(&coordinator, ServiceState::Stopped).await;
+    let standing = coordinator.newest().unwrap().groups.remove(0);
+    assert!(standing.stopped && standing.barred.contains("wrong orders"), "{standing:?}");
+    assert_eq!(lease_left(&coordinator), None);
+    // Coordinators would grant and promote all the same: this host does neither.
+    outlast(&coordinator).await;
+    let asked = coordinator.ask(&promote(3, 1)).await;
+    assert!(matches!(asked.outcome, Outcome::Refused(Refusal::Barred { .. })), "{asked:?}");
+    agent.stop().await;
+    let agent = bench.run(&[&coordinator], "").await;
+    outlast(&coordinator).await;
+    assert_eq!((state(&coordinator), bench.starts()), (Some(ServiceState::Stopped), 1));
+    assert!(program(&["--status"]).contains("wrong orders"));
+    assert!(program(&["--release"]).contains("released: fx"));
+    wait_for(&coordinator, ServiceState::Running).await;
+    bench.started(2).await;
     agent.stop().await;
 }

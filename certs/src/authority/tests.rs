@@ -36,14 +36,14 @@ fn a_certificate_says_what_the_identity_says_and_nothing_of_the_request() {
     assert!(names.contains("agent.understudy.internal") && !names.contains("evil"), "{names}");
     assert!(!x509.is_ca());
     let usage = x509.extended_key_usage().unwrap().unwrap().value;
-    assert!(usage.client_auth && !usage.server_auth);
+    assert!(usage.client_auth && usage.server_auth);
 }
 
 #[test]
-fn only_coordinators_may_be_dialled() {
+fn operators_are_never_dialled() {
     let authority = Authority::create("fx", NOW).unwrap();
     for (role, server) in
-        [(Role::Agent, false), (Role::Coordinator, true), (Role::Operator(Rank::Admin), false)]
+        [(Role::Agent, true), (Role::Coordinator, true), (Role::Operator(Rank::Admin), false)]
     {
         let request = KeyRequest::generate().unwrap();
         let identity = Identity::new("fx", role, "x").unwrap();

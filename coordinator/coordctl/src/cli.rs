@@ -1,6 +1,12 @@
 //! The command line as types. Names and flags are a contract and stay stable;
 //! the man pages and completions are generated from here.
 
+mod host;
+mod people;
+
+pub(crate) use host::{Isolate, IsolateVerb, Profile, Release};
+pub(crate) use people::{Approve, Enroll, OperatorVerb, RankOf};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
@@ -50,10 +56,19 @@ pub(crate) enum Verb {
     /// Move a group back to its primary site
     #[command(after_help = EXIT_CODES)]
     Failback(Failback),
-    /// Stop automatic failover until `resume`
+    /// Approve, as a second operator, what another one asked for
+    #[command(after_help = EXIT_CODES)]
+    Approve(Approve),
+    /// Stop automatic failover until `resume`; with --all, for every group
     Hold(Hold),
     /// Allow automatic failover again
     Resume(Resume),
+    /// Cut a host off after a breach, but for administrators and coordinators
+    #[command(after_help = EXIT_CODES)]
+    Isolate(Isolate),
+    /// End a host's isolation: everything there is as it was before
+    #[command(after_help = EXIT_CODES)]
+    Release(Release),
     /// Could I fail over now? Every check, with what to do
     ///
     /// Exit code 1 when the group is not ready.
@@ -80,6 +95,11 @@ pub(crate) enum Verb {
     /// Join tokens for new hosts
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Operators: add another one
+    #[command(subcommand)]
+    Operator(OperatorVerb),
+    /// Become the operator that a token was made for: `operator add`
+    Enroll(Enroll),
     /// Certificates that were issued
     #[command(subcommand)]
     Certs(CertsVerb),
@@ -191,13 +211,24 @@ pub(crate) struct OneGroup {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["incident", "now"])]
+#[group(id = "which", required = true, multiple = true, args = ["what", "now", "last", "incident", "at"])]
 pub(crate) struct Explain {
-    /// Number of the incident
-    pub(crate) incident: Option<u64>,
+    /// A group, or the number of an incident
+    #[arg(conflicts_with = "now")]
+    pub(crate) what: Option<String>,
     /// The decision as it is now, for this group
     #[arg(long, value_name = "GROUP", num_args = 0..=1, default_missing_value = "")]
     pub(crate) now: Option<String>,
+    /// The newest N decisions on record, those to do nothing among them
+    #[arg(long, value_name = "N", conflicts_with_all = ["now", "incident", "at"],
+          value_parser = clap::value_parser!(u32).range(1..=250))]
+    pub(crate) last: Option<u32>,
+    /// What this incident was opened for
+    #[arg(long, value_name = "ID", conflicts_with_all = ["now", "at"])]
+    pub(crate) incident: Option<u64>,
+    /// What stood at this moment: 2026-03-01T03:12:07Z
+    #[arg(long, value_name = "TIME", conflicts_with = "now")]
+    pub(crate) at: Option<jiff::Timestamp>,
     /// Show the recorded evidence too
     #[arg(long)]
     pub(crate) evidence: bool,
@@ -374,19 +405,28 @@ mod tests {
     }
 
     #[test]
-    fn explain_takes_an_incident_or_now() {
+    fn explain_takes_a_group_an_incident_or_a_moment() {
         let parse = |args: &[&str]| {
             Cli::try_parse_from(["coordctl", "explain"].iter().chain(args))
                 .map(|cli| match cli.verb {
-                    Verb::Explain(explain) => (explain.incident, explain.now),
+                    Verb::Explain(explain) => {
+                        (explain.what, explain.now, explain.last, explain.incident)
+                    }
                     other => panic!("{other:?}"),
                 })
                 .map_err(|error| error.kind())
         };
-        assert_eq!(parse(&["3"]), Ok((Some(3), None)));
-        assert_eq!(parse(&["--now", "fx"]), Ok((None, Some("fx".into()))));
-        assert_eq!(parse(&["--now"]), Ok((None, Some(String::new()))));
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(parse(&["3"]), Ok((some("3"), None, None, None)));
+        assert_eq!(parse(&["fx"]), Ok((some("fx"), None, None, None)));
+        assert_eq!(parse(&["fx", "--last", "5"]), Ok((some("fx"), None, Some(5), None)));
+        assert_eq!(parse(&["fx", "--incident", "2"]), Ok((some("fx"), None, None, Some(2))));
+        assert_eq!(parse(&["--now", "fx"]), Ok((None, some("fx"), None, None)));
+        assert_eq!(parse(&["--now"]), Ok((None, some(""), None, None)));
+        assert!(parse(&["fx", "--at", "2026-03-01T03:12:07Z"]).is_ok());
         assert!(parse(&[]).is_err());
-        assert!(parse(&["3", "--now", "fx"]).is_err());
+        for wrong in [&["3", "--now", "fx"][..], &["fx", "--at", "noon"], &["fx", "--last", "0"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! Could the group fail over now? Check by check, with what to do.
 
+mod hosts;
+mod observers;
+
 use crate::{
     decision::could_serve,
-    sight::{Sight, SiteSight},
+    fence::ProofLevel,
+    sight::{HostSight, Sight, SiteSight},
     state::{Group, State},
     suspicion::Standing,
     view::View,
@@ -12,7 +16,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use model::{GateState, ServiceState, Verdict};
+use model::{GateState, HostId, ProbeKind, ServiceState, StandbyMode, Verdict};
 
 /// What one check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,15 +80,23 @@ pub fn examine(state: &State, group: &Group, view: &View, sight: &Sight) -> Vec<
     let mut checks = Vec::new();
     checks.push(automation(state, group, sight));
     checks.push(proof(group, sight));
+    checks.extend(observers::observers(sight));
+    checks.extend(hosts::feeds(group, sight));
+    checks.extend(hooks(group, sight));
+    checks.extend(promises(group, view));
     for site in &sight.sites {
         let active = sight.active.as_ref() == Some(&site.site);
         for host in &site.hosts {
             checks.push(contact(sight, host));
+            checks.extend(hosts::gate(group, host, view, sight.standing(host)));
+            checks.extend(hosts::watchdog(host, view, active));
+            checks.extend(hosts::stale(host));
         }
         if active {
             checks.extend(active_services(site));
         } else {
             checks.push(target(sight, site));
+            checks.extend(hosts::watermark(sight, site));
             checks.extend(standby_services(group, site, view));
         }
         checks.extend(readings(group, site, view, active));
@@ -96,7 +108,10 @@ pub fn examine(state: &State, group: &Group, view: &View, sight: &Sight) -> Vec<
 fn automation(state: &State, group: &Group, sight: &Sight) -> Check {
     let name = "automation";
     if let Some(why) = state.held(group) {
-        let hint = format!("coordctl resume {}", group.spec.name);
+        let hint = match state.hold {
+            Some(_) => "coordctl resume --all".to_string(),
+            None => format!("coordctl resume {}", group.spec.name),
+        };
         return Check::new(name, "", CheckResult::Warn, format!("held: {why}"), hint);
     }
     if !group.spec.automatic {
@@ -123,13 +138,13 @@ fn proof(group: &Group, sight: &Sight) -> Check {
             "wait for the first start",
         );
     };
-    let gated = active
-        .hosts
-        .iter()
-        .all(|host| matches!(host.gate, Some(GateState::Closed | GateState::Open)));
-    let silent = if gated { 2 } else { 1 };
+    let lapse = active.hosts.iter().map(HostSight::by_lapse).min().unwrap_or(ProofLevel::Lapsed);
+    let hook = sight.fence_hooks.iter().max_by_key(|hook| hook.level);
+    let silent = hook.map_or(lapse, |hook| hook.level.max(lapse)).number();
+    let by_hook =
+        hook.map(|hook| format!(" (if hook {} confirms it)", hook.name)).unwrap_or_default();
     let found = format!(
-        "a silent {} is fenced at level {silent}, an answering one at level 3; \
+        "a silent {} is fenced at level {silent}{by_hook}, an answering one at level 3; \
          automatic failover needs {}",
         active.site,
         needed.number()
@@ -138,14 +153,56 @@ fn proof(group: &Group, sight: &Sight) -> Check {
         return Check::new("proof", active.site.as_str(), CheckResult::Ok, found, "");
     }
     let hint = format!(
-        "without a kernel gate an automatic failover of a silent host needs \
-         automatic_failover_needs = 1 in {}'s group file; or fail over by hand with --accept-proof 1",
+        "arm what proves more there (kernel gate or watchdog: 2, fence hooks: 4 and 5), or write \
+         automatic_failover_needs = {silent} into {}'s group file; or fail over by hand with \
+         --accept-proof {silent}",
         group.spec.name
     );
     Check::new("proof", active.site.as_str(), CheckResult::Failed, found, hint)
 }
 
-fn contact(sight: &Sight, host: &crate::sight::HostSight) -> Check {
+/// Every fence hook that the group names must be there, on each coordinator.
+fn hooks(group: &Group, sight: &Sight) -> Vec<Check> {
+    let there = |name: &String| sight.fence_hooks.iter().find(|hook| hook.name == *name);
+    let one = |name: &String| match there(name) {
+        Some(hook) => {
+            let found = format!("its word is worth proof level {}", hook.level);
+            Check::new("fence-hook", name.as_str(), CheckResult::Ok, found, "")
+        }
+        None => Check::new(
+            "fence-hook",
+            name.as_str(),
+            CheckResult::Failed,
+            "this coordinator has no such hook at level 4 or 5",
+            "add [[fence]] with this name to coordinator.toml on every coordinator",
+        ),
+    };
+    group.spec.fence.iter().map(one).collect()
+}
+
+/// Failsafe needs an address of every host whose promise may be asked for (A6).
+fn promises(group: &Group, view: &View) -> Vec<Check> {
+    let name = "failsafe";
+    let Some(frozen) = &group.failsafe else {
+        let found = "allowed by the policy, but not in this epoch";
+        let hint = "it takes effect with the next switchover";
+        let pending = group.spec.failsafe && group.active.is_some();
+        return Vec::from_iter(
+            pending.then(|| Check::new(name, "", CheckResult::Warn, found, hint)),
+        );
+    };
+    let mute = |host: &&HostId| view.host(host).is_none_or(|seen| seen.heartbeat.peer.is_empty());
+    let one = |host: &HostId| {
+        let found = "it serves no other agents, so nobody can ask it for a promise";
+        let hint = "give agent.toml there an address for its peers";
+        Check::new(name, host.as_str(), CheckResult::Warn, found, hint)
+    };
+    let active = group.active.as_ref().and_then(|site| group.spec.site(site));
+    let own = |host: &&HostId| active.is_some_and(|site| site.hosts.contains(host));
+    frozen.iter().filter(|host| !own(host)).filter(mute).map(one).collect()
+}
+
+fn contact(sight: &Sight, host: &HostSight) -> Check {
     let standing = sight.standing(host);
     let found = match host.silence {
         Some(silence) => format!(
@@ -185,6 +242,11 @@ fn active_services(site: &SiteSight) -> Vec<Check> {
             let hint = format!("look at {} on {}", fault.service, host.host);
             Check::new("service", host.host.as_str(), CheckResult::Failed, found, hint)
         }));
+        checks.extend(host.unknown.iter().map(|(service, detail)| {
+            let found = format!("{service} is unknown: {detail}");
+            let hint = format!("is Docker up on {}?", host.host);
+            Check::new("service", host.host.as_str(), CheckResult::Unknown, found, hint)
+        }));
     }
     checks
 }
@@ -195,6 +257,12 @@ fn standby_services(group: &Group, site: &SiteSight, view: &View) -> Vec<Check> 
     for host in &site.hosts {
         let Some(seen) = view.host(&host.host) else { continue };
         for service in seen.heartbeat.services.iter().filter(|s| s.group == group.spec.name) {
+            let gated = service.standby == StandbyMode::Gated
+                && host.gate == Some(GateState::Closed)
+                && service.state == ServiceState::Running;
+            if gated {
+                continue;
+            }
             let (result, hint) = match (service.exclusive, service.state) {
                 (true, ServiceState::Stopped) | (false, ServiceState::Running) => continue,
                 (
@@ -221,6 +289,12 @@ fn readings(group: &Group, site: &SiteSight, view: &View, active: bool) -> Vec<C
                 Verdict::Ok => CheckResult::Ok,
                 // A waiting site's own feeds are silent, as they should be.
                 Verdict::Unknown | Verdict::Critical | Verdict::Warn if feed && !active => continue,
+                // A watermark has a check of its own.
+                Verdict::Unknown | Verdict::Critical | Verdict::Warn
+                    if reading.kind == ProbeKind::Watermark && !active =>
+                {
+                    continue;
+                }
                 Verdict::Unknown => CheckResult::Unknown,
                 Verdict::Warn => CheckResult::Warn,
                 Verdict::Critical => CheckResult::Failed,

@@ -5,13 +5,14 @@
 use crate::{
     alarm::Alarm,
     event::{Asker, RequestId},
+    hook::FenceOrder,
     record::Record,
     request::Refused,
     state::Applied,
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
 use model::{
-    AttemptId, Command, Epoch, GroupAssignment, GroupId, HostId, IncidentId, LeaseReply,
+    AttemptId, Command, Epoch, GroupAssignment, GroupId, HostId, HostOrder, IncidentId, LeaseReply,
     NotificationId, PlanId, Severity, SiteId, StepId, Term, Wall,
 };
 
@@ -105,6 +106,8 @@ pub enum Effect {
         term: Term,
         /// Its groups.
         groups: Vec<GroupAssignment>,
+        /// The newest order for it.
+        order: Option<HostOrder>,
     },
     /// Ask an agent to do something.
     Dispatch(Command),
@@ -133,4 +136,11 @@ pub enum Effect {
     TrustChanged,
     /// Something that should be impossible was seen.
     Raise(Alarm),
+    /// Call a fence hook.
+    CallFence {
+        /// The leader's term.
+        term: Term,
+        /// What it is to do.
+        order: FenceOrder,
+    },
 }

@@ -1,14 +1,15 @@
 //! What can happen to the core. A closed set: every input of the engine is here.
 
 use crate::{
+    hook::HookVerdict,
     record::{Position, Record},
     request::Request,
     state::State,
 };
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use model::{
-    AttemptId, Heartbeat, HostId, LeaseRequest, Millis, Mono, NotificationId, PlanId, StepId,
-    StepReport, Term, Wall,
+    AttemptId, Epoch, Heartbeat, HostId, LeaseRequest, Millis, Mono, NotificationId, Observation,
+    PlanId, StepId, StepReport, Term, Wall,
 };
 
 use crate::effect::{Round, Ticket};
@@ -147,5 +148,33 @@ pub enum Event {
         id: RequestId,
         /// What.
         request: Box<Request>,
+    },
+    /// Another voter says what it sees (C5).
+    Observed(Observation),
+    /// Who votes, as far as this node knows; at the start and at every change.
+    Voters {
+        /// This node's own name.
+        own: String,
+        /// The name of every voter, this node's among them when it is one.
+        voters: Vec<String>,
+    },
+    /// A fence hook has ended, or could not be understood.
+    FenceEnded {
+        /// The plan.
+        plan: PlanId,
+        /// The step.
+        step: StepId,
+        /// The try.
+        attempt: AttemptId,
+        /// The hook's name.
+        hook: String,
+        /// The host that it speaks of; where it names none, the one it was asked about.
+        host: HostId,
+        /// The epoch that it speaks of; likewise.
+        epoch: Epoch,
+        /// Its word.
+        verdict: HookVerdict,
+        /// In its own words.
+        detail: String,
     },
 }

@@ -1,12 +1,13 @@
 //! The proof that an old site can do no harm (C3, C4), and its levels.
 //!
 //! A [`FenceProof`] is made only here: from acknowledgements, from lapsed
-//! leases, or from the fact that no site was ever active. The record that
+//! leases, from confirmations of fence hooks, or from the fact that no site was ever active. The record that
 //! activates a site takes one by value, so code that skips fencing does not compile.
 
+use crate::hook::FenceHook;
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::fmt;
-use model::{Epoch, GateState, GroupId, HostId, Mono};
+use model::{Epoch, GateState, GroupId, HostId, Millis, Mono};
 use serde::{Deserialize, Serialize};
 
 /// Why we believe that the old site is fenced; a higher level says more.
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub enum ProofLevel {
     /// 1: the lease lapsed (C4).
     Lapsed,
-    /// 2: the lease lapsed, and the kernel gate was armed when last heard.
+    /// 2: the lease lapsed, and the kernel gate was armed when last heard, or a watchdog
+    /// was and has had its time since.
     LapsedBehindGate,
     /// 3: the old site acknowledged that its services are stopped and its gate, where it has one, is closed.
     Acknowledged,
@@ -77,39 +79,67 @@ impl fmt::Display for ProofLevel {
 }
 
 /// Why one host is believed harmless.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProofHow {
     /// Its lease cannot live any more.
     Lapsed {
         /// Whether its kernel gate was armed when it was last heard.
         gate_armed: bool,
+        /// Whether its watchdog was armed when it was last heard, and has had its
+        /// time since the lapse.
+        #[serde(default)]
+        watchdog_armed: bool,
     },
     /// It reported its exclusive services stopped.
     Acknowledged {
         /// Whether it also reported a closed kernel gate.
         gate_closed: bool,
     },
+    /// A fence hook confirmed it.
+    Confirmed {
+        /// The hook's name.
+        hook: String,
+        /// What its word is worth.
+        level: ProofLevel,
+        /// In its own words.
+        detail: String,
+    },
 }
 
 impl ProofHow {
-    fn level(self) -> ProofLevel {
+    pub(crate) fn level(&self) -> ProofLevel {
         match self {
-            Self::Lapsed { gate_armed: false } => ProofLevel::Lapsed,
-            Self::Lapsed { gate_armed: true } => ProofLevel::LapsedBehindGate,
+            Self::Lapsed { gate_armed, watchdog_armed } => {
+                lapse_level(*gate_armed, *watchdog_armed)
+            }
             Self::Acknowledged { .. } => ProofLevel::Acknowledged,
+            Self::Confirmed { level, .. } => *level,
         }
     }
 
-    fn words(self) -> &'static str {
-        match self {
-            Self::Lapsed { gate_armed: false } => "its lease lapsed",
-            Self::Lapsed { gate_armed: true } => "its lease lapsed behind an armed gate",
+    fn words(&self) -> String {
+        let fixed = match self {
+            Self::Lapsed { gate_armed: false, watchdog_armed: false } => "its lease lapsed",
+            Self::Lapsed { gate_armed: true, watchdog_armed: false } => {
+                "its lease lapsed behind an armed gate"
+            }
+            Self::Lapsed { gate_armed: false, watchdog_armed: true } => {
+                "its lease lapsed, and so did the time of its armed watchdog"
+            }
+            Self::Lapsed { gate_armed: true, watchdog_armed: true } => {
+                "its lease lapsed behind an armed gate, and so did the time of its armed watchdog"
+            }
             Self::Acknowledged { gate_closed: false } => "it acknowledged, services stopped",
             Self::Acknowledged { gate_closed: true } => {
                 "it acknowledged, gate closed and services stopped"
             }
-        }
+            Self::Confirmed { hook, level, detail } => {
+                let gap = if detail.is_empty() { "" } else { ": " };
+                return format!("hook {hook} confirmed at level {}{gap}{detail}", level.number());
+            }
+        };
+        fixed.into()
     }
 }
 
@@ -176,14 +206,19 @@ impl FenceProof {
 }
 
 /// What is known of one host while the old site is being fenced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostFence {
     /// The acknowledgement, when it has come: whether the gate is closed.
     pub(crate) acknowledged: Option<bool>,
-    /// When its lease has certainly lapsed (C4).
+    /// The strongest fence hook that confirmed it, with its words.
+    pub(crate) confirmed: Option<(FenceHook, String)>,
+    /// When its lease has certainly lapsed (C4), as far as grants and its own word go.
     pub(crate) lapses_at: Mono,
     /// Whether its kernel gate was armed when it was last heard.
     pub(crate) gate_armed: bool,
+    /// Where its watchdog was armed when it was last heard: how long after the
+    /// lapse it has certainly reset a host whose lease loop stands still.
+    pub(crate) watchdog: Option<Millis>,
     /// Whether it is heard, so that its acknowledgement is worth waiting for.
     pub(crate) in_contact: bool,
     /// Whether it is heard and says itself that something exclusive runs there
@@ -191,32 +226,76 @@ pub(crate) struct HostFence {
     pub(crate) contradicted: bool,
 }
 
-/// Concludes the fencing of `epoch`, or not yet.
-///
-/// An acknowledgement counts at once. A lapse counts from `lapses_at` on; for a
-/// host that is still heard it is believed only after `patience`, because the
-/// acknowledgement that will come says more.
+/// The moment at which the evidence is weighed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// This leader's clock.
+    pub(crate) now: Mono,
+    /// When a host that is heard need not be waited for any more.
+    pub(crate) patience: Mono,
+    /// Whether a lapse counts at all: not while promises of the target site may
+    /// let the old epoch live on (C4 under failsafe).
+    pub(crate) lapse_counts: bool,
+}
+
+impl HostFence {
+    /// What a lapse of it would prove in the end.
+    pub(crate) fn by_lapse(&self) -> ProofLevel {
+        lapse_level(self.gate_armed, self.watchdog.is_some())
+    }
+
+    /// When its watchdog has had its time. It is not fed once the lease is over
+    /// and services still run, and by no loop that stands still, so the newest
+    /// feed that could matter is not after the lapse (C4).
+    pub(crate) fn reset_at(&self) -> Option<Mono> {
+        self.watchdog.map(|within| self.lapses_at + within)
+    }
+
+    /// The best reason for believing it harmless now, if there is one.
+    ///
+    /// A hook's confirmation and an acknowledgement each stand alone and count
+    /// at once. A lapse counts from `lapses_at` on; for a host that is still
+    /// heard it is believed only after `patience`, because the acknowledgement
+    /// that will come says more.
+    pub(crate) fn best(&self, moment: &Moment) -> Option<ProofHow> {
+        if let Some((hook, detail)) = &self.confirmed {
+            let (hook, level) = (hook.name.clone(), hook.level);
+            return Some(ProofHow::Confirmed { hook, level, detail: detail.clone() });
+        }
+        if let Some(gate_closed) = self.acknowledged {
+            return Some(ProofHow::Acknowledged { gate_closed });
+        }
+        let lapsed = moment.lapse_counts
+            && moment.now >= self.lapses_at
+            && !self.contradicted
+            && (!self.in_contact || moment.now >= moment.patience);
+        let gate_armed = self.gate_armed;
+        let watchdog_armed = self.reset_at().is_some_and(|at| moment.now >= at);
+        lapsed.then_some(ProofHow::Lapsed { gate_armed, watchdog_armed })
+    }
+}
+
+/// Concludes the fencing of `epoch`, or not yet: every host must be harmless,
+/// and the weakest reason for it must reach `needed`.
 pub(crate) fn conclude(
     group: &GroupId,
     epoch: Epoch,
     hosts: &BTreeMap<HostId, HostFence>,
     needed: ProofLevel,
-    now: Mono,
-    patience: Mono,
+    moment: &Moment,
 ) -> Option<FenceProof> {
-    let mut proofs = Vec::with_capacity(hosts.len());
-    for (host, fence) in hosts {
-        let lapsed =
-            now >= fence.lapses_at && !fence.contradicted && (!fence.in_contact || now >= patience);
-        let how = match fence.acknowledged {
-            Some(gate_closed) => ProofHow::Acknowledged { gate_closed },
-            None if lapsed => ProofHow::Lapsed { gate_armed: fence.gate_armed },
-            None => return None,
-        };
-        proofs.push(HostProof { host: host.clone(), how });
-    }
+    let one = |(host, fence): (&HostId, &HostFence)| {
+        fence.best(moment).map(|how| HostProof { host: host.clone(), how })
+    };
+    let proofs = hosts.iter().map(one).collect::<Option<Vec<_>>>()?;
     let proof = FenceProof { group: group.clone(), epoch, hosts: proofs };
     (!proof.hosts.is_empty() && proof.level() >= needed).then_some(proof)
+}
+
+/// What a lapse proves: more when something stopped the host whatever became of
+/// its agent.
+pub(crate) const fn lapse_level(gate_armed: bool, watchdog_armed: bool) -> ProofLevel {
+    if gate_armed || watchdog_armed { ProofLevel::LapsedBehindGate } else { ProofLevel::Lapsed }
 }
 
 /// Whether a gate in this state is armed.

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
-use model::{GroupId, HostId, IncidentId, PlanId, ServiceName, Severity, Wall};
+use model::{GroupId, HostId, IncidentId, PlanId, ProbeName, ServiceName, Severity, Wall};
 use serde::{Deserialize, Serialize};
 
 use crate::sight::Sight;
@@ -36,6 +36,13 @@ pub enum Cause {
         /// Who.
         by: String,
     },
+    /// A feed is silent on the active site while another site hears it (C8).
+    FeedSilent {
+        /// Where.
+        host: HostId,
+        /// Which.
+        feed: ProbeName,
+    },
 }
 
 impl Cause {
@@ -47,6 +54,7 @@ impl Cause {
             Self::HostLost { .. } => "host-lost",
             Self::ServiceFailed { .. } => "service-failed",
             Self::Operator { .. } => "operator",
+            Self::FeedSilent { .. } => "feed-silent",
         }
     }
 
@@ -55,7 +63,9 @@ impl Cause {
     pub const fn severity(&self) -> Severity {
         match self {
             Self::FirstStart => Severity::Info,
-            Self::HostLost { .. } | Self::ServiceFailed { .. } => Severity::Critical,
+            Self::HostLost { .. } | Self::ServiceFailed { .. } | Self::FeedSilent { .. } => {
+                Severity::Critical
+            }
             Self::Operator { .. } => Severity::Low,
         }
     }
@@ -70,6 +80,9 @@ impl fmt::Display for Cause {
                 write!(f, "service {service} on {host} failed: {detail}")
             }
             Self::Operator { by } => write!(f, "operator {by} asked for it"),
+            Self::FeedSilent { host, feed } => {
+                write!(f, "feed {feed} is silent on {host}, and another site hears it")
+            }
         }
     }
 }

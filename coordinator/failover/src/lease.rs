@@ -131,15 +131,17 @@ fn judge(state: &State, request: &LeaseRequest) -> Result<Timing, LeaseRefusal> 
     if request.epoch != group.epoch {
         return Err(LeaseRefusal::Superseded { epoch: group.epoch });
     }
-    // Once the new epoch is committed nothing is being fenced any more, also
-    // where the plan brings back the very site that it fenced.
-    let being_fenced = state
-        .running_plan(&request.group)
-        .is_some_and(|plan| plan.from.as_ref() == Some(&site.name) && plan.epoch_after.is_none());
-    if group.active.as_ref() != Some(&site.name) || being_fenced {
+    if group.active.as_ref() != Some(&site.name) || state.fencing(group) {
         return Err(LeaseRefusal::NotActive);
     }
-    Ok(group.spec.timing())
+    let timing = group.spec.timing();
+    // Nodes that disagree about a bound must not trust each other's leases.
+    match request.derived {
+        Some(host) if host != timing.derived() => {
+            Err(LeaseRefusal::TimingDiffers { leader: timing.derived(), host })
+        }
+        Some(_) | None => Ok(timing),
+    }
 }
 
 /// A refusal of one renewal.

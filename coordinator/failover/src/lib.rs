@@ -15,15 +15,21 @@
 extern crate alloc;
 
 mod alarm;
+mod approval;
 mod decision;
 mod doctor;
 mod effect;
 mod engine;
 mod event;
 mod explain;
+mod failsafe;
+mod feed;
 mod fence;
+mod hook;
 mod incident;
 mod lease;
+mod lookout;
+mod observers;
 mod outbox;
 mod plan;
 mod policy;
@@ -37,21 +43,29 @@ mod suspicion;
 mod view;
 
 pub use alarm::Alarm;
+pub use approval::{Approval, ApprovalId};
 pub use decision::{Decision, Opening, Reason, decide};
 pub use doctor::{Check, CheckResult, examine};
 pub use effect::{Delivery, DnsOrder, Effect, Round, Ticket};
 pub use engine::{Engine, Settings};
 pub use event::{AppendFailure, Asker, DeliveryResult, Event, HookResult, Now, RequestId};
-pub use explain::{Explanation, explain_incident, explain_now};
+pub use explain::{Explanation, explain_considered, explain_incident, explain_now};
+pub use feed::FeedState;
 pub use fence::{FenceProof, HostProof, ProofHow, ProofLevel};
+pub use hook::{FenceHook, FenceOrder, HookVerdict};
 pub use incident::{Cause, Incident, IncidentState, TimelineEntry};
+pub use lookout::Lookout;
 pub use outbox::{ChannelDelivery, ChannelState, Notification};
 pub use plan::{Plan, PlanKind, PlanState, Step, StepKind, StepState};
-pub use policy::{Bound, GroupSpec, OnServiceFailed, ServiceSpec, SiteSpec, SpecFault, Timing};
+pub use policy::{
+    Bound, GroupSpec, OnFeedSilent, OnServiceFailed, ServiceSpec, SiteSpec, SpecFault, Timing,
+};
 pub use record::{PlanDraft, Position, Record, StepResult};
 pub use report::{Phases, Report};
 pub use request::{PlanPreview, PlanRequest, Refused, Request};
-pub use sight::{HostSight, ServiceFault, Sight, SiteSight};
-pub use state::{Applied, Certificate, Group, Hold, State, Token};
+pub use sight::{
+    DataSight, FeedSight, HostSight, ObserverSight, Opinion, ServiceFault, Sight, SiteSight,
+};
+pub use state::{Applied, Certificate, Considered, Group, Hold, State, Token};
 pub use suspicion::Standing;
 pub use view::{HostView, View};

@@ -9,7 +9,9 @@ use crate::{
 };
 use alloc::{format, string::String, vec, vec::Vec};
 use core::fmt;
-use model::{Epoch, GroupId, HostId, IncidentId, PlanId, ServiceName, SiteId, StepId, Term, Wall};
+use model::{
+    Epoch, GroupId, HostId, IncidentId, Millis, PlanId, ServiceName, SiteId, StepId, Term, Wall,
+};
 use serde::{Deserialize, Serialize};
 
 /// Which recipe a plan follows.
@@ -53,6 +55,9 @@ pub enum StepKind {
     Fence {
         /// Its hosts.
         hosts: Vec<HostId>,
+        /// The hooks that may be called for them (levels 4 and 5).
+        #[serde(default)]
+        hooks: Vec<String>,
     },
     /// Commit the new epoch, with the proof (C3).
     Activate,
@@ -95,7 +100,7 @@ impl StepKind {
     #[must_use]
     pub fn hosts(&self) -> &[HostId] {
         match self {
-            Self::Fence { hosts } | Self::Promote { hosts } | Self::Verify { hosts } => hosts,
+            Self::Fence { hosts, .. } | Self::Promote { hosts } | Self::Verify { hosts } => hosts,
             Self::Start { host, .. } => core::slice::from_ref(host),
             Self::Activate | Self::Redirect => &[],
         }
@@ -188,7 +193,12 @@ impl Step {
         let list =
             |hosts: &[HostId]| hosts.iter().map(HostId::as_str).collect::<Vec<_>>().join(", ");
         match &self.kind {
-            StepKind::Fence { hosts } => format!("fence {}", list(hosts)),
+            StepKind::Fence { hosts, hooks } if hooks.is_empty() => {
+                format!("fence {}", list(hosts))
+            }
+            StepKind::Fence { hosts, hooks } => {
+                format!("fence {}, if need be by {}", list(hosts), hooks.join(", "))
+            }
             StepKind::Activate => {
                 format!(
                     "commit site {} as active under epoch {}",
@@ -272,6 +282,12 @@ pub struct Plan {
     pub opened_at: Wall,
     /// When it ended.
     pub closed_at: Option<Wall>,
+    /// How far the new site's data lagged behind at the decision, where it is known.
+    #[serde(default)]
+    pub data_lag: Option<Millis>,
+    /// The second operator, where the policy wanted two.
+    #[serde(default)]
+    pub approved_by: Option<String>,
 }
 
 impl Plan {
@@ -298,6 +314,8 @@ impl Plan {
             suspected_at: draft.suspected_at,
             opened_at: at,
             closed_at: None,
+            data_lag: None,
+            approved_by: draft.approved_by.clone(),
         }
     }
 
@@ -345,7 +363,7 @@ pub(crate) fn steps(
     let hosts = |site: &SiteId| spec.site(site).map(|s| s.hosts.clone()).unwrap_or_default();
     let mut steps = vec![];
     if let Some(from) = from {
-        steps.push(StepKind::Fence { hosts: hosts(from) });
+        steps.push(StepKind::Fence { hosts: hosts(from), hooks: spec.fence.clone() });
     }
     steps.push(StepKind::Activate);
     steps.push(StepKind::Promote { hosts: hosts(to) });

@@ -4,10 +4,13 @@
 //! applied, so that two proposals can never claim the same one.
 
 use crate::{
+    approval::ApprovalId,
+    decision::Decision,
     fence::{FenceProof, ProofLevel},
     incident::Cause,
     plan::{PlanKind, Step},
     policy::GroupSpec,
+    request::PlanRequest,
     sight::Sight,
 };
 use alloc::{
@@ -15,7 +18,8 @@ use alloc::{
     string::{String, ToString},
 };
 use model::{
-    AttemptId, Epoch, GroupId, Millis, NotificationId, PlanId, SiteId, StepId, Term, Wall,
+    AttemptId, Epoch, GroupId, HostDeed, HostId, Millis, NotificationId, PlanId, SiteId, StepId,
+    Term, Wall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +59,12 @@ pub struct PlanDraft {
     pub last_good: Wall,
     /// When it became suspect.
     pub suspected_at: Wall,
+    /// The second operator, where the policy wants two.
+    #[serde(default)]
+    pub approved_by: Option<String>,
+    /// The request for approval that this plan uses up.
+    #[serde(default)]
+    pub approval: Option<ApprovalId>,
 }
 
 /// What came of one try of a step.
@@ -259,6 +269,37 @@ pub enum Record {
         /// When.
         at: Wall,
     },
+    /// There was trouble and nothing was opened: what was seen, and why not.
+    Considered {
+        /// The group.
+        group: GroupId,
+        /// What the decision saw.
+        evidence: Box<Sight>,
+        /// What it was.
+        decision: Decision,
+        /// When.
+        at: Wall,
+    },
+    /// An operator ordered something for one host, beside any plan.
+    HostOrdered {
+        /// The host.
+        host: HostId,
+        /// What.
+        deed: HostDeed,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Wall,
+    },
+    /// An operator asked for a move that a second one must approve.
+    ApprovalAsked {
+        /// What was asked for, with who asked.
+        asked: Box<PlanRequest>,
+        /// When.
+        at: Wall,
+    },
 }
 
 impl Record {
@@ -280,7 +321,10 @@ impl Record {
             | Self::TokenCreated { at, .. }
             | Self::TokenRedeemed { at, .. }
             | Self::CertificateNoted { at, .. }
-            | Self::CertificateRevoked { at, .. } => *at,
+            | Self::CertificateRevoked { at, .. }
+            | Self::Considered { at, .. }
+            | Self::HostOrdered { at, .. }
+            | Self::ApprovalAsked { at, .. } => *at,
         }
     }
 

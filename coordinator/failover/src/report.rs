@@ -136,8 +136,11 @@ impl Report {
             proof: plan.proof.as_ref().map(|proof| proof.words()).unwrap_or_default(),
             rto_ms: verified.map(|at| at.since(start)),
             phases_ms: Phases::of(plan),
-            rpo_ms: None,
-            rpo_note: "not known: no source of this group reports how far its copy has come",
+            rpo_ms: plan.data_lag,
+            rpo_note: match plan.data_lag {
+                Some(_) => "",
+                None => "not known: no watermark of this group says how far its copy has come",
+            },
         }
     }
 
@@ -156,8 +159,14 @@ impl Report {
             self.to,
             self.epoch_after,
             phases.join(", "),
-            self.rpo_ms.map_or(self.rpo_note.to_string(), |rpo| rpo.to_string()),
+            self.rpo(),
         )
+    }
+
+    /// What was lost, in words.
+    fn rpo(&self) -> String {
+        let known = |lag: Millis| format!("{lag} (how far the data lagged at the decision)");
+        self.rpo_ms.map_or(self.rpo_note.to_string(), known)
     }
 
     /// The whole incident as Markdown. `time` writes a wall clock instant for people.
@@ -199,7 +208,7 @@ impl Report {
             self.proof_level,
             self.proof,
             self.rto_ms.map_or("not reached".to_string(), |rto| rto.to_string()),
-            self.rpo_ms.map_or(self.rpo_note.to_string(), |rpo| rpo.to_string()),
+            self.rpo(),
         );
         for (name, value) in self.phases_ms.known() {
             out.push_str(&format!("| {name} | {value} |\n"));

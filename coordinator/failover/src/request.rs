@@ -2,7 +2,8 @@
 //! may refuse it. A refusal is data and is shown word for word.
 
 use crate::{
-    decision::could_serve,
+    approval::ApprovalId,
+    decision::{could_serve, data_ready},
     fence::ProofLevel,
     incident::Cause,
     plan::{self, PlanKind},
@@ -19,6 +20,7 @@ use alloc::{
     vec::Vec,
 };
 use model::{GroupId, Millis, SiteId};
+use serde::{Deserialize, Serialize};
 
 /// A change that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +29,17 @@ pub enum Request {
     Plan(PlanRequest),
     /// Write this record; applying it says whether it fitted.
     Write(Box<Record>),
+    /// Approve, as a second operator, what another one asked for.
+    Approve {
+        /// Which request.
+        approval: ApprovalId,
+        /// Who approves.
+        by: String,
+    },
 }
 
 /// A move that an operator asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRequest {
     /// The group.
     pub group: GroupId,
@@ -83,6 +92,8 @@ pub struct PlanPreview {
     pub refusals: Vec<String>,
     /// The bounds that hold.
     pub timing: Timing,
+    /// Whether it takes a second operator's approval.
+    pub needs_approval: bool,
 }
 
 impl PlanRequest {
@@ -120,7 +131,10 @@ impl PlanRequest {
         }
         if let Err(why) = could_serve(sight, target) {
             refusals.push(format!("site {to} could not serve: {why}"));
+        } else {
+            refusals.extend(too_old(sight, target));
         }
+        refusals.extend(from.and_then(|from| sight.unprovable(from, target)));
         if reachable < needed && from.is_some() {
             refusals.push(format!(
                 "fencing would reach proof level {reachable}, {needed} is needed; \
@@ -148,8 +162,12 @@ impl PlanRequest {
             steps: plan::steps(spec, self.kind, group.active.as_ref(), &to, dns_hook),
             last_good: sight.at - silence,
             suspected_at: sight.at - silence.saturating_sub(sight.timing.suspicion),
+            approved_by: None,
+            approval: None,
         };
-        Ok(PlanPreview { draft, reachable, needed, refusals, timing: sight.timing })
+        let needs_approval = spec.two_operators && needed < spec.automatic_failover_needs;
+        let timing = sight.timing;
+        Ok(PlanPreview { draft, reachable, needed, refusals, timing, needs_approval })
     }
 
     /// A move to where the group already is makes sense for one purpose: to
@@ -169,7 +187,8 @@ impl PlanRequest {
         }
     }
 
-    /// The record that begins the plan, unless a rule stands against it.
+    /// The record that begins the plan, or that asks a second operator for it,
+    /// unless a rule stands against it.
     ///
     /// # Errors
     /// [`Refused`] with every rule that refuses it.
@@ -183,13 +202,51 @@ impl PlanRequest {
         if !preview.refusals.is_empty() {
             return Err(Refused::Rule(preview.refusals));
         }
-        Ok(Record::PlanOpened {
-            draft: Box::new(preview.draft),
+        if preview.needs_approval {
+            return Ok(Record::ApprovalAsked { asked: Box::new(self.clone()), at: sight.at });
+        }
+        Ok(self.opened(preview.draft, sight))
+    }
+
+    /// The same with the consent of a second operator, unless a rule stands
+    /// against it by now.
+    ///
+    /// # Errors
+    /// [`Refused`] with every rule that refuses it.
+    pub(crate) fn open_approved(
+        &self,
+        group: &Group,
+        sight: &Sight,
+        dns_hook: bool,
+        (approval, by): (ApprovalId, &str),
+    ) -> Result<Record, Refused> {
+        let preview = self.preview(group, sight, dns_hook)?;
+        if !preview.refusals.is_empty() {
+            return Err(Refused::Rule(preview.refusals));
+        }
+        let mut draft = preview.draft;
+        (draft.approval, draft.approved_by) = (Some(approval), Some(by.to_string()));
+        Ok(self.opened(draft, sight))
+    }
+
+    fn opened(&self, draft: PlanDraft, sight: &Sight) -> Record {
+        Record::PlanOpened {
+            draft: Box::new(draft),
             cause: Cause::Operator { by: self.by.to_string() },
             evidence: Box::new(sight.clone()),
             at: sight.at,
-        })
+        }
     }
+}
+
+/// Why the data of a site is too old for the policy, with the way around.
+fn too_old(sight: &Sight, site: &SiteSight) -> Option<String> {
+    let why = data_ready(sight, site).err()?;
+    Some(format!(
+        "the data of site {} is too old: {why}; if you accept that loss, raise max_data_lag in \
+         the group file",
+        site.site
+    ))
 }
 
 /// Why a site is not healthy enough for a planned move.

@@ -3,17 +3,23 @@
 //! Made from fact (state) and opinion (view); copied into the record that the
 //! decision leads to, so that the same pure function can be asked again.
 
+mod stale;
+mod take;
+
+pub(crate) use take::Standpoint;
+
 use crate::{
-    fence::ProofLevel,
-    policy::{OnServiceFailed, Timing},
-    state::{Group, State},
+    feed::{FeedState, READING_MAX},
+    fence::{self, ProofLevel},
+    hook::FenceHook,
+    policy::{OnFeedSilent, OnServiceFailed, Timing},
     suspicion::Standing,
-    view::View,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
+use core::fmt;
 use model::{
-    Epoch, GateState, GroupId, HostId, Millis, Mono, PlanId, ServiceName, ServiceState, SiteId,
-    Wall,
+    Derived, Epoch, GateState, GroupId, HostId, Millis, PlanId, ProbeName, ServiceName,
+    ServiceState, SiteId, Wall, WatchdogState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +36,93 @@ pub struct ServiceFault {
     pub lasting: Millis,
 }
 
+/// What one voter says of one host (C5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opinion {
+    /// It hears the host.
+    Sees {
+        /// Since the last heartbeat, as the voter said it.
+        silence: Millis,
+    },
+    /// It has lost sight of the host for the suspicion time at least.
+    Lost {
+        /// Since the last heartbeat; `None` when it never heard one.
+        silence: Option<Millis>,
+    },
+    /// Its word does not count now.
+    Abstains {
+        /// Why not.
+        why: String,
+    },
+    /// It has not been heard within the suspicion time.
+    Silent {
+        /// In words.
+        why: String,
+    },
+    /// It derives other bounds from the same lease: its ages mean something
+    /// else, so it counts as silent.
+    Differs {
+        /// What it derives.
+        there: Derived,
+        /// What this leader derives.
+        here: Derived,
+    },
+}
+
+/// One voter's opinion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObserverSight {
+    /// The voter.
+    pub name: String,
+    /// What it says.
+    pub opinion: Opinion,
+}
+
+impl fmt::Display for ObserverSight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.opinion {
+            Opinion::Sees { silence } => write!(f, "{name} heard it {silence} before"),
+            Opinion::Lost { silence: Some(silence) } => {
+                write!(f, "{name} has not heard it for {silence}")
+            }
+            Opinion::Lost { silence: None } => write!(f, "{name} never heard it"),
+            Opinion::Abstains { why } => write!(f, "{name} abstains: {why}"),
+            Opinion::Silent { why } => write!(f, "{name} does not count: {why}"),
+            Opinion::Differs { there, here } => {
+                write!(f, "{name} does not count: it derives other bounds: {there}; here: {here}")
+            }
+        }
+    }
+}
+
+/// One feed on one host (C8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedSight {
+    /// Which.
+    pub feed: ProbeName,
+    /// How it is.
+    pub state: FeedState,
+    /// For how long, as far as it counts.
+    pub lasting: Millis,
+    /// In words, from its probe.
+    pub detail: String,
+}
+
+/// One watermark on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSight {
+    /// Which.
+    pub probe: ProbeName,
+    /// How far the copy lags behind; `None` when it could not be told.
+    pub lag: Option<Millis>,
+    /// How old the reading is.
+    pub age: Millis,
+    /// In words, from its probe.
+    pub detail: String,
+}
+
 /// One host of the group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostSight {
@@ -41,9 +134,43 @@ pub struct HostSight {
     pub gate: Option<GateState>,
     /// The group's exclusive services that are not running here.
     pub faults: Vec<ServiceFault>,
+    /// The group's exclusive services of which nobody there can tell whether they
+    /// run, each with the driver's words.
+    #[serde(default)]
+    pub unknown: Vec<(ServiceName, String)>,
     /// Services that the group expects here and agent.toml does not declare, or
     /// declares otherwise (exclusive or shared).
     pub undeclared: Vec<ServiceName>,
+    /// Every voter's opinion of it; empty when the voters are not known.
+    #[serde(default)]
+    pub observers: Vec<ObserverSight>,
+    /// How long ago another voter heard it at last, as far as it said.
+    #[serde(default)]
+    pub heard_by_others: Option<Millis>,
+    /// Why its epoch counts as stale, if it does: it has not rejoined as a standby.
+    #[serde(default)]
+    pub stale: Option<String>,
+    /// Why somebody on it decided that it must not be active, if somebody did.
+    #[serde(default)]
+    pub barred: Option<String>,
+    /// The group's feeds that it has a reading of.
+    #[serde(default)]
+    pub feeds: Vec<FeedSight>,
+    /// Its watermarks: how far its copies of the data lag behind.
+    #[serde(default)]
+    pub data: Vec<DataSight>,
+    /// Its watchdog, when last heard; one whose time is not known counts as disarmed.
+    #[serde(default)]
+    pub watchdog: WatchdogState,
+}
+
+impl HostSight {
+    /// The proof that a lapse of this host's lease would be.
+    #[must_use]
+    pub fn by_lapse(&self) -> ProofLevel {
+        let watchdog = self.watchdog == WatchdogState::Armed;
+        fence::lapse_level(self.gate.is_some_and(fence::armed), watchdog)
+    }
 }
 
 /// One site of the group.
@@ -86,56 +213,26 @@ pub struct Sight {
     pub watched: Millis,
     /// The sites, in the policy's order.
     pub sites: Vec<SiteSight>,
-}
-
-/// What a sight needs besides state and view.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Standpoint {
-    /// This leader's clock.
-    pub(crate) mono: Mono,
-    /// Its wall clock.
-    pub(crate) wall: Wall,
-    /// Since when it has been watching.
-    pub(crate) since: Mono,
-    /// Since when it has been leading: before that no agent could get a lease
-    /// from it, so no service's state counts against anybody.
-    pub(crate) elected: Mono,
-    /// When this coordinator saw the group's last plan end, if it did.
-    pub(crate) settled: Option<Mono>,
+    /// Who votes; empty as long as this node does not know it, `None` in evidence
+    /// of a version that had no observers.
+    #[serde(default)]
+    pub voters: Option<Vec<String>>,
+    /// What a silent feed leads to.
+    #[serde(default)]
+    pub on_feed_silent: OnFeedSilent,
+    /// How far the new site's data may lag behind; `None` when it is not asked.
+    #[serde(default)]
+    pub max_data_lag: Option<Millis>,
+    /// The fence hooks that the group names and this coordinator has.
+    #[serde(default)]
+    pub fence_hooks: Vec<FenceHook>,
+    /// Hosts that joined after the epoch began, where it may live by promises:
+    /// for a move to them no lapse can be proven (C4).
+    #[serde(default)]
+    pub newcomers: Vec<HostId>,
 }
 
 impl Sight {
-    /// Looks at `group` from `standpoint`.
-    pub(crate) fn take(state: &State, group: &Group, view: &View, from: Standpoint) -> Self {
-        let spec = &group.spec;
-        let site = |name: &SiteId, hosts: &[HostId]| SiteSight {
-            site: name.clone(),
-            hosts: hosts.iter().map(|host| host_sight(group, host, name, view, from)).collect(),
-        };
-        Self {
-            at: from.wall,
-            group: spec.name.clone(),
-            active: group.active.clone(),
-            epoch: group.epoch,
-            primary: spec.primary.clone(),
-            held: state.held(group),
-            plan: group.plan,
-            // A wall clock that was ahead must not hold automation up for long.
-            cool_down_left: from
-                .settled
-                .map_or(Millis(u64::MAX), |settled| {
-                    spec.cool_down.saturating_sub(from.mono.since(settled))
-                })
-                .min(group.cool_down_left(from.wall)),
-            automatic: spec.automatic,
-            on_service_failed: spec.on_service_failed,
-            proof_needed: spec.automatic_failover_needs,
-            timing: spec.timing(),
-            watched: from.mono.since(from.since),
-            sites: spec.sites.iter().map(|s| site(&s.name, &s.hosts)).collect(),
-        }
-    }
-
     /// The site of this name.
     #[must_use]
     pub fn site(&self, name: &SiteId) -> Option<&SiteSight> {
@@ -148,79 +245,59 @@ impl Sight {
         Standing::of(host.silence, self.watched, &self.timing)
     }
 
+    /// How far the data of `site` lags behind, where every watermark of its hosts
+    /// says so: the RPO of a move to it.
+    #[must_use]
+    pub fn data_lag(&self, site: &SiteId) -> Option<Millis> {
+        let hosts = self.site(site)?.hosts.iter();
+        let known = hosts
+            .flat_map(|host| &host.data)
+            .map(|data| data.lag.filter(|_| data.age <= READING_MAX));
+        known.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// This sight as it would be if `site` had just fallen silent for good, and
+    /// every voter that can hear anything agreed: what a rehearsal asks.
+    #[must_use]
+    pub fn without(&self, site: &SiteId) -> Self {
+        let mut silent = self.clone();
+        let silence = self.timing.detection() + Millis(1);
+        for host in silent.sites.iter_mut().filter(|s| s.site == *site).flat_map(|s| &mut s.hosts) {
+            host.silence = Some(silence);
+            host.heard_by_others = None;
+            for observer in &mut host.observers {
+                if let Opinion::Sees { .. } = observer.opinion {
+                    observer.opinion = Opinion::Lost { silence: Some(silence) };
+                }
+            }
+        }
+        silent
+    }
+
+    /// Why a lapse of `from` could not be proven for a move to `to`, where it
+    /// would have to be (C4 under failsafe).
+    pub(crate) fn unprovable(&self, from: &SiteSight, to: &SiteSight) -> Option<String> {
+        let silent = from.hosts.iter().any(|host| self.standing(host) != Standing::Alive);
+        let newcomer = to.hosts.iter().find(|host| self.newcomers.contains(&host.host))?;
+        (silent && self.fence_hooks.is_empty()).then(|| {
+            format!(
+                "{} joined after epoch {} began, which may live by promises that it never gave",
+                newcomer.host, self.epoch
+            )
+        })
+    }
+
     /// The proof that fencing `site` would reach as things stand: its
-    /// acknowledgement where it is heard, else a lapse.
+    /// acknowledgement where it is heard, else a lapse, or a fence hook's word.
     #[must_use]
     pub fn reachable_proof(&self, site: &SiteSight) -> ProofLevel {
         let one = |host: &HostSight| match self.standing(host) {
             Standing::Alive => ProofLevel::Acknowledged,
-            Standing::Suspect { .. } | Standing::Lost | Standing::NeverHeard => match host.gate {
-                Some(GateState::Closed | GateState::Open) => ProofLevel::LapsedBehindGate,
-                Some(GateState::Absent) | None => ProofLevel::Lapsed,
-            },
+            Standing::Suspect { .. } | Standing::Lost | Standing::NeverHeard => host.by_lapse(),
         };
-        site.hosts.iter().map(one).min().unwrap_or(ProofLevel::Venue)
-    }
-}
-
-fn host_sight(
-    group: &Group,
-    host: &HostId,
-    site: &SiteId,
-    view: &View,
-    from: Standpoint,
-) -> HostSight {
-    let spec = &group.spec;
-    let expected: Vec<_> = spec
-        .services
-        .iter()
-        .filter(|service| {
-            spec.site(site).and_then(|s| spec.host_for(service, s)).as_ref() == Some(host)
-        })
-        .collect();
-    let Some(seen) = view.host(host) else {
-        return HostSight {
-            host: host.clone(),
-            silence: None,
-            gate: None,
-            faults: Vec::new(),
-            undeclared: Vec::new(),
-        };
-    };
-    let counted_from = from.elected.max(from.settled.unwrap_or_default());
-    let mut faults = Vec::new();
-    let mut undeclared = Vec::new();
-    for service in expected {
-        let status = seen
-            .heartbeat
-            .services
-            .iter()
-            .find(|s| s.service == service.name && s.group == spec.name);
-        let Some(status) = status.filter(|status| status.exclusive == service.exclusive) else {
-            undeclared.push(service.name.clone());
-            continue;
-        };
-        let bad = match status.state {
-            ServiceState::Stopped | ServiceState::Unhealthy | ServiceState::Failed => true,
-            // Unknown is not false: a driver that cannot tell proves nothing.
-            ServiceState::Starting | ServiceState::Running | ServiceState::Unknown => false,
-        };
-        if service.exclusive && bad {
-            let since = seen.since.get(&service.name).map_or(from.mono, |(_, since)| *since);
-            faults.push(ServiceFault {
-                service: service.name.clone(),
-                state: status.state,
-                detail: status.detail.clone(),
-                lasting: from.mono.since(since.max(counted_from)),
-            });
-        }
-    }
-    let standing = seen.heartbeat.groups.iter().find(|g| g.group == spec.name);
-    HostSight {
-        host: host.clone(),
-        silence: Some(from.mono.since(seen.heard)),
-        gate: standing.map(|g| g.gate),
-        faults,
-        undeclared,
+        let weakest = site.hosts.iter().map(one).min().unwrap_or(ProofLevel::Venue);
+        // A hook's word stands alone; whether it will confirm is known only then.
+        let by_hook = self.fence_hooks.iter().map(|hook| hook.level).max();
+        by_hook.map_or(weakest, |level| level.max(weakest))
     }
 }

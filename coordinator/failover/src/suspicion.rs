@@ -20,7 +20,7 @@ pub enum Standing {
         /// What is left of the dwell.
         dwell_left: Millis,
     },
-    /// Silent for suspicion and dwell.
+    /// Silent for the dwell, which is never shorter than the suspicion.
     Lost,
     /// Not heard yet by this leader, which has not watched for long enough to judge.
     NeverHeard,

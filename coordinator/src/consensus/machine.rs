@@ -71,6 +71,11 @@ impl Machine {
         Ok(machine)
     }
 
+    /// The state alone, for whoever takes no part.
+    pub(super) fn into_state(self) -> failover::State {
+        self.state
+    }
+
     /// Everything applied so far, for the driver; nothing on a new node.
     pub(super) fn recovered(&self) -> Option<Applied> {
         let last = self.last.as_ref()?;

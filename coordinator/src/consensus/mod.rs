@@ -21,6 +21,7 @@ mod machine;
 mod members;
 mod network;
 mod node;
+mod offline;
 mod service;
 mod types;
 mod witness;
@@ -33,6 +34,7 @@ pub use leadership::{Leader, Leadership};
 pub use members::{ChangeError, MemberStatus, TransferError};
 pub use network::Dialer;
 pub use node::QuorumError;
+pub use offline::{OfflineError, read as read_offline};
 pub use service::{Caller, PeerService};
 pub use types::{Applied, Member, Settings};
 

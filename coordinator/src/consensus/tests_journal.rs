@@ -283,3 +283,24 @@ async fn timing_that_cannot_work_is_refused() {
     let refused = Consensus::open(settings, dial, applied).await.err().unwrap();
     assert!(refused.to_string().contains("[timing]"), "{refused}");
 }
+
+#[test]
+fn a_copy_is_read_without_taking_part_and_the_file_stays_as_it_is() {
+    let (directory, file) = written();
+    let before = std::fs::read(&file).unwrap();
+    // As beside a running coordinator, which holds the file open and locked.
+    let running = open(directory.path()).unwrap();
+    let state = read_offline(directory.path()).unwrap();
+    assert_eq!(state.position.index, 30, "what is known to be committed, and no more");
+    drop(running);
+    assert_eq!(read_offline(directory.path()).unwrap().position.index, 30);
+    assert_eq!(std::fs::read(&file).unwrap().len(), before.len());
+
+    let empty = tempfile::tempdir().unwrap();
+    let words = read_offline(empty.path()).unwrap_err().to_string();
+    assert!(words.contains("cannot be copied"), "{words}");
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "nothing is made there");
+    std::fs::write(empty.path().join(JOURNAL_FILE), "no journal").unwrap();
+    let words = read_offline(empty.path()).unwrap_err().to_string();
+    assert!(words.contains("cannot be read"), "{words}");
+}

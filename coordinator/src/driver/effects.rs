@@ -7,12 +7,14 @@ use crate::{
     outbound::{
         agents::Agents,
         dns::{DnsHook, DnsSwitch},
+        fence::FenceHooks,
         notify::{Channels, Message},
     },
 };
 use certs::Trust;
 use failover::{
-    AppendFailure, Delivery, DeliveryResult, DnsOrder, Effect, Engine, Event, HookResult,
+    AppendFailure, Delivery, DeliveryResult, DnsOrder, Effect, Engine, Event, FenceOrder,
+    HookResult,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::watch, task::AbortHandle};
@@ -22,6 +24,8 @@ use tokio::{sync::watch, task::AbortHandle};
 pub struct Hands {
     /// The DNS hook, where one is configured.
     pub dns: Option<DnsHook>,
+    /// The fence hooks.
+    pub fence: FenceHooks,
     /// The notification channels.
     pub channels: Channels,
 }
@@ -51,6 +55,17 @@ impl World {
         Self { consensus, agents, hands, handle, hooks: Vec::new(), installation, revoked }
     }
 
+    /// This node's name, and every voter's.
+    pub(super) fn voters(&self) -> (String, Vec<String>) {
+        let members = self.consensus.members();
+        let own = members.iter().find(|member| member.node == self.consensus.id());
+        let own = own.map(|member| member.member.name.clone()).unwrap_or_default();
+        let voters = members.into_iter().filter(|member| member.voter);
+        let mut voters: Vec<String> = voters.map(|member| member.member.name).collect();
+        voters.sort();
+        (own, voters)
+    }
+
     /// Leadership is lost: a running hook is ended, since the next leader calls it again.
     pub(super) fn deposed(&mut self) {
         self.hooks.drain(..).for_each(|hook| hook.abort());
@@ -76,7 +91,9 @@ impl World {
                 });
             }
             Effect::Lease { asker, reply } => self.agents.answer(asker, reply),
-            Effect::Assign { host, term, groups } => self.agents.assign(&host, term, groups),
+            Effect::Assign { host, term, groups, order } => {
+                self.agents.assign(&host, term, groups, order);
+            }
             Effect::Dispatch(command) => {
                 tracing::info!(host = %command.host, id = %command.id, action = command.action.word(), "dispatch");
                 if !self.agents.command(command.clone()) {
@@ -84,6 +101,7 @@ impl World {
                 }
             }
             Effect::SwitchDns { order, .. } => self.switch_dns(order),
+            Effect::CallFence { order, .. } => self.call_fence(order),
             Effect::Deliver { delivery, .. } => self.deliver(*delivery),
             Effect::TrustChanged => self.trust_changed(engine),
             Effect::Raise(alarm) => tracing::error!(%alarm, "ALARM: this should be impossible"),
@@ -109,6 +127,20 @@ impl World {
         self.hooks.push(task.abort_handle());
     }
 
+    fn call_fence(&mut self, order: FenceOrder) {
+        let (hooks, handle) = (self.hands.fence.clone(), self.handle.clone());
+        self.hooks.retain(|hook| !hook.is_finished());
+        let task = tokio::spawn(async move {
+            let outcome = hooks.call(&order).await;
+            let FenceOrder { plan, step, attempt, hook, host, epoch, .. } = order;
+            let (verdict, detail) = (outcome.verdict, outcome.detail);
+            let ended =
+                Event::FenceEnded { plan, step, attempt, hook, host, epoch, verdict, detail };
+            handle.result(ended).await;
+        });
+        self.hooks.push(task.abort_handle());
+    }
+
     fn deliver(&self, delivery: Delivery) {
         let (channels, handle) = (self.hands.channels.clone(), self.handle.clone());
         let installation = self.installation.to_string();
@@ -118,7 +150,7 @@ impl World {
                 id: notification,
                 severity: delivery.severity,
                 group: Some(delivery.group),
-                incident: Some(delivery.incident),
+                incident: Some(delivery.incident).filter(|incident| incident.0 > 0),
                 title: delivery.title,
                 body: delivery.body,
                 at: delivery.at,

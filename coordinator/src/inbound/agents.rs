@@ -1,4 +1,5 @@
-//! Agents' sessions and lease streams.
+//! Agents' sessions and lease streams, on every voter: the leader's driver
+//! hears them directly, the others relay them to it (C6).
 //!
 //! A host may only speak for itself: every message's host must be the name in
 //! its certificate. A message that cannot be understood ends the session with
@@ -8,15 +9,22 @@ use crate::{
     consensus::Consensus,
     driver::Handle,
     outbound::agents::{Agents, QUEUE},
+    relay::{Eyes, Uplink},
 };
-use certs::{Allow, require};
+use certs::{Allow, Trust, require};
 use failover::{Asker, Event};
-use model::{Heartbeat, HostId, LeaseRequest, StepReport};
+use model::{Heartbeat, HostId, LeaseRefusal, LeaseReply, LeaseRequest, StepReport};
 use proto::{
     convert::WireError,
     v1::{self, agent_link_server::AgentLink, agent_message::Body, coordinator_message as down},
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,34 +36,72 @@ const HEARTBEAT_MIN: Duration = Duration::from_millis(5);
 /// How often the list of coordinators is looked at for a change.
 const MEMBERS_EVERY: Duration = Duration::from_secs(2);
 
+/// What this voter does with what agents say, besides passing it on.
+#[derive(Clone)]
+pub enum Ears {
+    /// A coordinator's: its engine hears everything, so that it knows the hosts
+    /// when it comes to lead.
+    Driver(Handle),
+    /// A witness's: it has no engine.
+    Witness(Arc<AtomicU64>),
+}
+
+impl Ears {
+    /// A witness's ears.
+    #[must_use]
+    pub fn of_a_witness() -> Self {
+        Self::Witness(Arc::new(AtomicU64::new(1)))
+    }
+
+    fn asker(&self) -> Asker {
+        match self {
+            Self::Driver(handle) => handle.asker(),
+            Self::Witness(last) => Asker(last.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    async fn event(&self, event: Event) {
+        match self {
+            Self::Driver(handle) => handle.event(event).await,
+            Self::Witness(_) => {}
+        }
+    }
+}
+
 /// The service.
 #[derive(Clone)]
 pub struct AgentService {
-    handle: Handle,
+    ears: Ears,
     agents: Agents,
     consensus: Consensus,
-    name: String,
+    trust: Trust,
+    uplink: Uplink,
+    eyes: Eyes,
 }
 
 impl AgentService {
-    /// The service of the coordinator called `name`.
+    /// The service of a voter that hears with `ears`, sees with `eyes`, and
+    /// relays by `uplink`.
     #[must_use]
-    pub fn new(handle: Handle, agents: Agents, consensus: Consensus, name: String) -> Self {
-        Self { handle, agents, consensus, name }
+    pub fn new(
+        ears: Ears,
+        agents: Agents,
+        consensus: Consensus,
+        trust: Trust,
+        uplink: Uplink,
+        eyes: Eyes,
+    ) -> Self {
+        Self { ears, agents, consensus, trust, uplink, eyes }
     }
 
+    /// Every voter is to be called: those that do not lead relay and observe.
     fn welcome(&self) -> v1::Welcome {
-        let mut coordinators: Vec<String> = self
-            .consensus
-            .members()
-            .into_iter()
-            .filter(|status| !status.member.witness)
-            .map(|status| status.member.address)
-            .collect();
+        let members = self.consensus.members().into_iter();
+        let mut coordinators: Vec<String> = members.map(|status| status.member.address).collect();
         coordinators.sort();
         v1::Welcome {
             version: Some(proto::own_version()),
-            coordinator: self.name.clone(),
+            coordinator: self.trust.identity().name().to_owned(),
             coordinators,
         }
     }
@@ -87,7 +133,8 @@ impl AgentService {
             let _ = out.try_send(Ok(v1::CoordinatorMessage { body: Some(body) }));
         }
         let number = self.agents.enter(&host, out.clone());
-        self.handle.event(Event::SessionOpened { host: host.clone() }).await;
+        self.ears.event(Event::SessionOpened { host: host.clone() }).await;
+        self.uplink.opened(&host);
         tracing::info!(%host, "agent connected");
         let mut last = None;
         let end = loop {
@@ -106,30 +153,43 @@ impl AgentService {
                 Err(status) => break status.message().to_owned(),
             }
         };
-        self.agents.leave(&host, number);
+        if self.agents.leave(&host, number) {
+            self.ears.event(Event::SessionOpened { host: host.clone() }).await;
+        }
         tracing::info!(%host, %end, "agent disconnected");
     }
 
     async fn trust(&self) -> v1::TrustUpdate {
-        let revoked = self.handle.query(|engine, _| engine.state().revoked.clone()).await;
-        v1::TrustUpdate { revoked: revoked.unwrap_or_default().into_iter().collect() }
+        let revoked = match &self.ears {
+            Ears::Driver(handle) => {
+                let asked = handle.query(|engine, _| engine.state().revoked.clone()).await;
+                asked.unwrap_or_default()
+            }
+            Ears::Witness(_) => self.trust.revoked(),
+        };
+        v1::TrustUpdate { revoked: revoked.into_iter().collect() }
     }
 
     async fn take(&self, host: &HostId, message: v1::AgentMessage) -> Result<(), Status> {
         match message.body {
-            Some(Body::Heartbeat(heartbeat)) => {
-                let heartbeat = Heartbeat::try_from(heartbeat).map_err(|e| misunderstood(&e))?;
+            Some(Body::Heartbeat(said)) => {
+                let heartbeat = Heartbeat::try_from(said.clone()).map_err(|e| misunderstood(&e))?;
                 own(host, &heartbeat.host)?;
-                if !self.handle.offer(Event::Heartbeat(Box::new(heartbeat))) {
+                self.eyes.heard(host);
+                self.uplink.heartbeat(host, said);
+                if let Ears::Driver(handle) = &self.ears
+                    && !handle.offer(Event::Heartbeat(Box::new(heartbeat)))
+                {
                     tracing::warn!(%host, "a heartbeat was dropped: this coordinator is behind");
                 }
                 Ok(())
             }
-            Some(Body::Report(report)) => {
-                let report = StepReport::try_from(report).map_err(|e| misunderstood(&e))?;
+            Some(Body::Report(said)) => {
+                let report = StepReport::try_from(said.clone()).map_err(|e| misunderstood(&e))?;
                 own(host, &report.host)?;
                 tracing::info!(%host, id = %report.id, outcome = ?report.outcome, "report");
-                self.handle.event(Event::Report(Box::new(report))).await;
+                self.uplink.report(said);
+                self.ears.event(Event::Report(Box::new(report))).await;
                 Ok(())
             }
             Some(Body::Hello(_)) => Err(Status::invalid_argument("a session begins once")),
@@ -146,13 +206,12 @@ impl AgentService {
         out: mpsc::Sender<Result<v1::LeaseReply, Status>>,
     ) {
         self.agents.enter_lease(asker, out.clone());
-        while let Ok(Some(request)) = incoming.message().await {
-            let request = LeaseRequest::try_from(request)
+        while let Ok(Some(said)) = incoming.message().await {
+            let request = LeaseRequest::try_from(said.clone())
                 .map_err(|error| misunderstood(&error))
                 .and_then(|request| own(&host, &request.host).map(|()| request));
             match request {
-                // Dropped when the queue is full: the agent asks again in a heartbeat.
-                Ok(request) => drop(self.handle.offer(Event::Renewal { asker, request })),
+                Ok(request) => self.renew(asker, request, said),
                 Err(status) => {
                     tracing::warn!(%host, reason = status.message(), "lease request refused");
                     let _ = out.try_send(Err(status));
@@ -161,6 +220,24 @@ impl AgentService {
             }
         }
         self.agents.leave_lease(asker);
+    }
+
+    /// A renewal goes to the leader, by the relay where another voter leads
+    /// (C6); where nobody is known to lead it is refused here.
+    fn renew(&self, asker: Asker, request: LeaseRequest, said: v1::LeaseRequest) {
+        if self.uplink.renewal(asker, said) {
+            return;
+        }
+        match &self.ears {
+            // Dropped when the queue is full: the agent asks again in a heartbeat.
+            Ears::Driver(handle) => drop(handle.offer(Event::Renewal { asker, request })),
+            Ears::Witness(_) => {
+                let term = self.consensus.leadership().borrow().term;
+                let (group, nonce) = (request.group, request.nonce);
+                let reason = LeaseRefusal::NotLeader;
+                self.agents.answer(asker, LeaseReply::Refused { group, nonce, term, reason });
+            }
+        }
     }
 }
 
@@ -240,7 +317,7 @@ impl AgentLink for AgentService {
     ) -> Result<Response<Self::LeaseStream>, Status> {
         let host = host_of(&request, "AgentLink.Lease")?;
         let (out, stream) = mpsc::channel(QUEUE);
-        let asker = self.handle.asker();
+        let asker = self.ears.asker();
         tokio::spawn(self.clone().serve_leases(host, asker, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(stream)))
     }

@@ -9,7 +9,7 @@ use crate::{
     driver::Handle,
     inbound::{not_leader, refused},
 };
-use certs::{Authority, Fingerprint, Identity, JoinRole, Trust, joining, validity_of};
+use certs::{Authority, Fingerprint, Identity, JoinRole, Role, Trust, joining, validity_of};
 use failover::{Applied, Record, Request as Change, Token};
 use proto::v1::{self, enrolment_server::Enrolment};
 use std::{path::PathBuf, str::FromStr};
@@ -31,7 +31,11 @@ impl EnrolmentService {
     }
 
     fn leader(&self) -> Option<String> {
-        self.consensus.leadership().borrow().leader.as_ref().map(|l| l.member.address.clone())
+        let leadership = self.consensus.leadership();
+        let seen = leadership.borrow();
+        // A witness gives a leadership away at once, and answers no such calls.
+        let leader = seen.leader.as_ref().filter(|leader| !leader.member.witness);
+        leader.map(|leader| leader.member.address.clone())
     }
 
     /// The token's facts, if it is known, unspent by another key, and its secret matches.
@@ -65,14 +69,13 @@ impl EnrolmentService {
         Ok(token)
     }
 
+    /// Whom the newcomer shall call. Agents and coordinators know every voter,
+    /// since those that do not lead relay; operators know those that can lead.
     fn coordinators(&self, role: JoinRole) -> Vec<String> {
-        self.consensus
-            .members()
-            .into_iter()
-            // Agents keep sessions with those that can lead; coordinators know all.
-            .filter(|status| role != JoinRole::Agent || !status.member.witness)
-            .map(|status| status.member.address)
-            .collect()
+        let asks = matches!(role.role(), Role::Operator(_));
+        let members = self.consensus.members().into_iter();
+        let known = members.filter(|status| !(asks && status.member.witness));
+        known.map(|status| status.member.address).collect()
     }
 }
 
@@ -118,14 +121,23 @@ impl Enrolment for EnrolmentService {
             at: now,
         };
         match self.handle.ask(Change::Write(Box::new(record))).await {
-            Ok(Applied::Done | Applied::PlanOpened(_)) => {}
+            Ok(
+                Applied::Done
+                | Applied::PlanOpened(_)
+                | Applied::ApprovalAsked(_)
+                | Applied::HostOrdered(_),
+            ) => {}
             Ok(Applied::Ignored(why)) => return Err(Status::permission_denied(why)),
             Err(error) => return Err(refused(&error, self.leader().as_deref())),
         }
         tracing::info!(peer = %newcomer.address, %identity, serial = %issued.serial, "enrolled");
         let authority_key = match role {
             JoinRole::Coordinator => key_pem(&self.pki)?,
-            JoinRole::Agent | JoinRole::Witness => String::new(),
+            JoinRole::Agent
+            | JoinRole::Witness
+            | JoinRole::Viewer
+            | JoinRole::Operator
+            | JoinRole::Admin => String::new(),
         };
         Ok(Response::new(v1::EnrolReply {
             identity: issued.cert_pem,

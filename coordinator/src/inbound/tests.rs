@@ -8,7 +8,8 @@ use certs::{
 use daemon::shutdown::Shutdown;
 use proto::v1::{
     self, agent_link_client::AgentLinkClient, agent_message::Body,
-    enrolment_client::EnrolmentClient, operator_client::OperatorClient,
+    enrolment_client::EnrolmentClient, operator_client::OperatorClient, relay_down::Body as Down,
+    relay_up::Body as Up, voter_link_client::VoterLinkClient,
 };
 use std::{
     net::TcpListener,
@@ -297,4 +298,110 @@ async fn health_and_reflection_answer_members_only() {
         panic!("{answer:?}")
     };
     assert!(list.service.iter().any(|s| s.name == "understudy.v1.Operator"), "{list:?}");
+}
+
+const GROUP: &str = "[group]\nname = \"fx\"\nlease = \"5s\"\nprimary = \"a\"\n\
+                     [[site]]\nname = \"a\"\nhosts = [\"p1\"]\n\
+                     [[site]]\nname = \"b\"\nhosts = [\"s1\"]\n\
+                     [[service]]\nname = \"bridge\"\n";
+
+/// What a voter that relays says and hears.
+struct Relay {
+    up: tokio::sync::mpsc::Sender<v1::RelayUp>,
+    down: tonic::Streaming<v1::RelayDown>,
+}
+
+impl Relay {
+    async fn open(solo: &Solo, role: Role, name: &str) -> Result<Self, Status> {
+        let mut client = VoterLinkClient::new(solo.dial(role, name).await);
+        let (up, stream) = tokio::sync::mpsc::channel(8);
+        let down = client.relay(ReceiverStream::new(stream)).await?.into_inner();
+        Ok(Self { up, down })
+    }
+
+    async fn say(&self, body: Up) {
+        self.up.send(v1::RelayUp { body: Some(body) }).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Down {
+        let heard = tokio::time::timeout(Duration::from_secs(10), self.down.message()).await;
+        heard.unwrap().unwrap().unwrap().body.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c6_only_voters_may_relay() {
+    let solo = Solo::start().await;
+    let strangers = [
+        (Role::Agent, "p1", "agent `p1`"),
+        (Role::Operator(Rank::Admin), "eve", "operator"),
+        (Role::Coordinator, "c9", "no voter"),
+    ];
+    for (role, name, words) in strangers {
+        let denied = Relay::open(&solo, role, name).await.err().unwrap();
+        assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
+        assert!(denied.message().contains(words), "{denied:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c6_what_a_voter_relays_is_answered_through_it() {
+    let solo = Solo::start().await;
+    let mut admin = solo.operator(Rank::Admin).await;
+    let document = v1::Document { name: "fx.toml".into(), text: GROUP.into() };
+    let request = v1::ApplyRequest { request_id: "1".into(), documents: vec![document] };
+    assert!(admin.apply(request).await.unwrap().into_inner().faults.is_empty());
+
+    let mut relay = Relay::open(&solo, Role::Coordinator, "c1").await.unwrap();
+    relay.say(Up::SessionHost("p1".into())).await;
+    let Down::Assignment(told) = relay.hear().await else { panic!("no assignment") };
+    assert_eq!((told.host.as_str(), told.assignment.unwrap().groups.len()), ("p1", 1));
+
+    let request = v1::LeaseRequest {
+        group: "fx".into(),
+        host: "p1".into(),
+        epoch: 7,
+        nonce: 99,
+        derived: None,
+    };
+    relay.say(Up::Renewal(v1::RelayedRenewal { asker: 42, request: Some(request) })).await;
+    let Down::Lease(lease) = relay.hear().await else { panic!("no lease") };
+    assert_eq!(lease.asker, 42, "the voter's own number comes back");
+    let Some(v1::lease_reply::Body::Refused(refused)) = lease.reply.unwrap().body else {
+        panic!("a lease for an epoch that is not committed")
+    };
+    assert_eq!(refused.nonce, 99);
+
+    // Nonsense, and a sight that is another voter's, cost nobody the relay.
+    relay.say(Up::SessionHost("Not A Name".into())).await;
+    relay
+        .say(Up::Observation(v1::Observation { observer: "c2".into(), ..Default::default() }))
+        .await;
+    let heartbeat = v1::Heartbeat { host: "p1".into(), sequence: 1, ..Default::default() };
+    relay.say(Up::Heartbeat(heartbeat)).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let status = admin.status(v1::StatusRequest::default()).await.unwrap().into_inner();
+        let p1 = status.hosts.iter().find(|host| host.name == "p1").unwrap();
+        if p1.heard_ms_ago.is_some() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the relayed heartbeat was not heard: {p1:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_added_with_a_rank_of_its_own() {
+    let solo = Solo::start().await;
+    let mut admin = solo.operator(Rank::Admin).await;
+    let request =
+        v1::CreateTokenRequest { host: "bob".into(), role: "operator".into(), valid_ms: 0 };
+    let token = admin.create_token(request).await.unwrap().into_inner().token;
+    let token = Token::parse(&token, certs::now()).unwrap();
+    let reply = solo.enrol(&token, &KeyRequest::generate().unwrap()).await.unwrap();
+    assert!(reply.authority_key.is_empty(), "no business with the authority's key");
+    assert_eq!(reply.coordinators, std::slice::from_ref(&solo.address));
+    let listed = admin.list_certificates(v1::ListCertificatesRequest {}).await.unwrap();
+    let uri = "understudy://test/operator/operator/bob";
+    assert!(listed.into_inner().certificates.iter().any(|c| c.identity == uri));
 }

@@ -5,4 +5,5 @@
 
 pub mod agents;
 pub mod dns;
+pub mod fence;
 pub mod notify;

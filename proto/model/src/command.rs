@@ -177,6 +177,19 @@ pub enum Refusal {
         /// The command's epoch.
         epoch: Epoch,
     },
+    /// A promise not to become active binds this host, or may have been
+    /// forgotten at its restart (A6).
+    #[error("this host may not become active for another {left}: it promised, or may have, not to")]
+    Promised {
+        /// What is left.
+        left: Millis,
+    },
+    /// Somebody on the host decided that it must not be active.
+    #[error("this host may not become active: {why}")]
+    Barred {
+        /// Why, in words.
+        why: String,
+    },
     /// Its deadline had passed.
     #[error("the deadline passed before the command could begin")]
     TooLate,
@@ -198,4 +211,18 @@ pub struct GroupAssignment {
     pub epoch: Epoch,
     /// The lease's length T: heartbeat and renewal intervals derive from it.
     pub lease: Millis,
+    /// Whether coordinators are fencing this epoch: no promises for it (A6).
+    pub fencing: bool,
+    /// Every host of every other site as of this epoch's activation, where the
+    /// group allows failsafe under it; `None` where it does not (A6).
+    pub failsafe: Option<Vec<PeerAddress>>,
+}
+
+/// Where another agent is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAddress {
+    /// The host; its certificate must say the same.
+    pub host: HostId,
+    /// "host:port"; empty when it is not known, and then it cannot promise.
+    pub address: String,
 }

@@ -83,6 +83,8 @@ pub enum ProbeKind {
     Host,
     /// A ZeroMQ feed: freshness and the layer reached.
     Zeromq,
+    /// How far a copy of the data lags behind, as a command of the operator's says: `lag_ms`.
+    Watermark,
 }
 
 impl ProbeKind {
@@ -94,6 +96,7 @@ impl ProbeKind {
             Self::Disk => "disk",
             Self::Host => "host",
             Self::Zeromq => "zeromq",
+            Self::Watermark => "watermark",
         }
     }
 }

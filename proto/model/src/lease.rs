@@ -1,6 +1,6 @@
 //! A lease's request and its answer (A2).
 
-use crate::{Epoch, GroupId, HostId, Millis, Term};
+use crate::{Derived, Epoch, GroupId, HostId, Millis, Term};
 use alloc::string::String;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct LeaseRequest {
     pub epoch: Epoch,
     /// Ties the answer to this request.
     pub nonce: Nonce,
+    /// What the lease's length leads to on this host; `None` while it has been
+    /// told no length.
+    pub derived: Option<Derived>,
 }
 
 /// The answer to one request.
@@ -75,6 +78,13 @@ pub enum LeaseRefusal {
     },
     /// This host's site is being fenced, or is not the active one.
     NotActive,
+    /// The host derives other bounds from the lease than the leader does.
+    TimingDiffers {
+        /// The leader's.
+        leader: Derived,
+        /// The host's.
+        host: Derived,
+    },
     /// No such group, or the host is in none of its sites.
     Unknown {
         /// In words.
@@ -89,6 +99,11 @@ impl fmt::Display for LeaseRefusal {
             Self::NoQuorum => f.write_str("no quorum of coordinators answered"),
             Self::Superseded { epoch } => write!(f, "epoch {epoch} is committed"),
             Self::NotActive => f.write_str("this host's site is not the active one"),
+            Self::TimingDiffers { leader, host } => write!(
+                f,
+                "this host derives other bounds than the leader; the leader: {leader}; \
+                 this host: {host}; install the same version on both"
+            ),
             Self::Unknown { detail } => f.write_str(detail),
         }
     }

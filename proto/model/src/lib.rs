@@ -12,16 +12,28 @@ mod health;
 mod heartbeat;
 mod id;
 mod lease;
+mod observation;
+mod order;
+mod promise;
 mod time;
+mod timing;
 
 pub use command::{
-    Action, Command, CommandId, GroupAssignment, Outcome, Refusal, StepReport, VerifyEvidence,
+    Action, Command, CommandId, GroupAssignment, Outcome, PeerAddress, Refusal, StepReport,
+    VerifyEvidence,
 };
 pub use health::{ProbeKind, Reading, Severity, Verdict};
-pub use heartbeat::{GateState, GroupStanding, Heartbeat, ServiceState, ServiceStatus};
+pub use heartbeat::{
+    GateState, GroupStanding, Heartbeat, ServiceState, ServiceStatus, StandbyMode, WATCHDOG_MAX,
+    WatchdogState,
+};
 pub use id::{
     AttemptId, Epoch, GroupId, HostId, IncidentId, NameError, NotificationId, PlanId, ProbeName,
     ServiceName, SiteId, StepId, Term,
 };
 pub use lease::{LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Nonce};
+pub use observation::{HostSilence, Observation};
+pub use order::{HostDeed, HostOrder, IsolationProfile, OrderId, OrderOutcome};
+pub use promise::{PromiseRefusal, PromiseReply, PromiseRequest};
 pub use time::{Millis, Mono, Wall};
+pub use timing::Derived;

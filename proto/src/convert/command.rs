@@ -154,6 +154,8 @@ impl From<Refusal> for v1::Refused {
             }
             Refusal::NotAllowed { what } => Wire::NotAllowed(what),
             Refusal::NoLease { epoch } => Wire::NoLeaseEpoch(epoch.0),
+            Refusal::Promised { left } => Wire::PromisedMs(left.0),
+            Refusal::Barred { why } => Wire::Barred(why),
             Refusal::TooLate => Wire::TooLate(true),
             Refusal::UnknownAction => Wire::UnknownAction(true),
         };
@@ -174,6 +176,8 @@ impl TryFrom<v1::Refused> for Refusal {
             },
             Wire::NotAllowed(what) => Self::NotAllowed { what: text(what) },
             Wire::NoLeaseEpoch(epoch) => Self::NoLease { epoch: Epoch(epoch) },
+            Wire::PromisedMs(left) => Self::Promised { left: Millis(left) },
+            Wire::Barred(why) => Self::Barred { why: text(why) },
             Wire::TooLate(_) => Self::TooLate,
             Wire::UnknownAction(_) => Self::UnknownAction,
         })

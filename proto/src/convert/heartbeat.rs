@@ -1,10 +1,11 @@
 //! Heartbeats, readings and assignments.
 
-use super::{WireError, bounded, named, text};
+use super::{WireError, bounded, named, text, unknown};
 use crate::v1;
 use model::{
     Epoch, GateState, GroupAssignment, GroupId, GroupStanding, Heartbeat, HostId, Millis,
-    ProbeKind, ProbeName, Reading, ServiceName, ServiceState, ServiceStatus, SiteId, Term, Verdict,
+    PeerAddress, ProbeKind, ProbeName, Reading, ServiceName, ServiceState, ServiceStatus, SiteId,
+    StandbyMode, Term, Verdict, WatchdogState,
 };
 
 impl From<Heartbeat> for v1::Heartbeat {
@@ -14,6 +15,16 @@ impl From<Heartbeat> for v1::Heartbeat {
             boot: h.boot,
             sequence: h.sequence,
             term: h.term.0,
+            watchdog: match h.watchdog {
+                WatchdogState::Absent => v1::WatchdogState::Absent,
+                WatchdogState::Disarmed => v1::WatchdogState::Disarmed,
+                WatchdogState::Armed => v1::WatchdogState::Armed,
+            }
+            .into(),
+            watchdog_timeout_ms: h.watchdog_timeout.map(|timeout| timeout.0),
+            peer: h.peer,
+            isolation: h.isolation,
+            order: h.order.map(Into::into),
             groups: h.groups.into_iter().map(Into::into).collect(),
             services: h.services.into_iter().map(Into::into).collect(),
             readings: h.readings.into_iter().map(Into::into).collect(),
@@ -32,6 +43,16 @@ impl TryFrom<v1::Heartbeat> for Heartbeat {
             boot: h.boot,
             sequence: h.sequence,
             term: Term(h.term),
+            watchdog: match v1::WatchdogState::try_from(h.watchdog) {
+                Ok(v1::WatchdogState::Absent) => WatchdogState::Absent,
+                Ok(v1::WatchdogState::Disarmed) => WatchdogState::Disarmed,
+                Ok(v1::WatchdogState::Armed) => WatchdogState::Armed,
+                Err(_) => return Err(unknown("Heartbeat", "watchdog", h.watchdog)),
+            },
+            watchdog_timeout: h.watchdog_timeout_ms.map(Millis),
+            peer: text(h.peer),
+            isolation: text(h.isolation),
+            order: h.order.map(Into::into),
             groups: groups.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             services: services.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             readings: readings.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -51,6 +72,11 @@ impl From<GroupStanding> for v1::GroupStanding {
             epoch: g.epoch.0,
             lease_left_ms: g.lease_left.map(|left| left.0),
             gate: gate.into(),
+            gate_detail: g.gate_detail,
+            failsafe: g.failsafe,
+            promised_ms: g.promised.map(|left| left.0),
+            barred: g.barred,
+            stopped: g.stopped,
         }
     }
 }
@@ -70,6 +96,11 @@ impl TryFrom<v1::GroupStanding> for GroupStanding {
                     return Err(unknown("GroupStanding", "gate", g.gate));
                 }
             },
+            gate_detail: text(g.gate_detail),
+            failsafe: g.failsafe,
+            promised: g.promised_ms.map(Millis),
+            barred: text(g.barred),
+            stopped: g.stopped,
         })
     }
 }
@@ -88,6 +119,11 @@ impl From<ServiceStatus> for v1::ServiceStatus {
             service: s.service.into(),
             group: s.group.into(),
             exclusive: s.exclusive,
+            standby: match s.standby {
+                StandbyMode::Stopped => v1::StandbyMode::Stopped,
+                StandbyMode::Gated => v1::StandbyMode::Gated,
+            }
+            .into(),
             state: state.into(),
             detail: s.detail,
         }
@@ -101,6 +137,11 @@ impl TryFrom<v1::ServiceStatus> for ServiceStatus {
             service: named("ServiceStatus", ServiceName::new(s.service))?,
             group: named("ServiceStatus", GroupId::new(s.group))?,
             exclusive: s.exclusive,
+            standby: match v1::StandbyMode::try_from(s.standby) {
+                Ok(v1::StandbyMode::Stopped) => StandbyMode::Stopped,
+                Ok(v1::StandbyMode::Gated) => StandbyMode::Gated,
+                Err(_) => return Err(unknown("ServiceStatus", "standby", s.standby)),
+            },
             state: match v1::ServiceState::try_from(s.state) {
                 Ok(v1::ServiceState::Stopped) => ServiceState::Stopped,
                 Ok(v1::ServiceState::Starting) => ServiceState::Starting,
@@ -124,6 +165,7 @@ impl From<Reading> for v1::Reading {
             ProbeKind::Disk => v1::ProbeKind::Disk,
             ProbeKind::Host => v1::ProbeKind::Host,
             ProbeKind::Zeromq => v1::ProbeKind::Zeromq,
+            ProbeKind::Watermark => v1::ProbeKind::Watermark,
         };
         let verdict = match r.verdict {
             Verdict::Ok => v1::Verdict::Ok,
@@ -152,6 +194,7 @@ impl TryFrom<v1::Reading> for Reading {
                 Ok(v1::ProbeKind::Disk) => ProbeKind::Disk,
                 Ok(v1::ProbeKind::Host) => ProbeKind::Host,
                 Ok(v1::ProbeKind::Zeromq) => ProbeKind::Zeromq,
+                Ok(v1::ProbeKind::Watermark) => ProbeKind::Watermark,
                 Ok(v1::ProbeKind::Unspecified) | Err(_) => {
                     return Err(unknown("Reading", "kind", r.kind));
                 }
@@ -180,6 +223,9 @@ impl From<GroupAssignment> for v1::GroupAssignment {
             active_site: a.active.map(Into::into).unwrap_or_default(),
             epoch: a.epoch.0,
             lease_ms: a.lease.0,
+            fencing: a.fencing,
+            failsafe: a.failsafe.is_some(),
+            peers: a.failsafe.into_iter().flatten().map(Into::into).collect(),
         }
     }
 }
@@ -197,10 +243,30 @@ impl TryFrom<v1::GroupAssignment> for GroupAssignment {
             active,
             epoch: Epoch(a.epoch),
             lease: Millis(a.lease_ms),
+            fencing: a.fencing,
+            failsafe: match a.failsafe {
+                false => None,
+                true => Some(
+                    bounded("GroupAssignment", "peers", a.peers)?
+                        .into_iter()
+                        .map(TryInto::try_into)
+                        .collect::<Result<_, _>>()?,
+                ),
+            },
         })
     }
 }
 
-fn unknown(message: &'static str, field: &'static str, value: i32) -> WireError {
-    WireError::Unknown { message, field, value }
+impl From<PeerAddress> for v1::PeerAddress {
+    fn from(peer: PeerAddress) -> Self {
+        Self { host: peer.host.into(), address: peer.address }
+    }
+}
+
+impl TryFrom<v1::PeerAddress> for PeerAddress {
+    type Error = WireError;
+    fn try_from(peer: v1::PeerAddress) -> Result<Self, WireError> {
+        let host = named("PeerAddress", HostId::new(peer.host))?;
+        Ok(Self { host, address: text(peer.address) })
+    }
 }

@@ -8,7 +8,13 @@ use model::{
 
 impl From<LeaseRequest> for v1::LeaseRequest {
     fn from(r: LeaseRequest) -> Self {
-        Self { group: r.group.into(), host: r.host.into(), epoch: r.epoch.0, nonce: r.nonce.0 }
+        Self {
+            group: r.group.into(),
+            host: r.host.into(),
+            epoch: r.epoch.0,
+            nonce: r.nonce.0,
+            derived: r.derived.map(Into::into),
+        }
     }
 }
 
@@ -20,6 +26,7 @@ impl TryFrom<v1::LeaseRequest> for LeaseRequest {
             host: named("LeaseRequest", HostId::new(r.host))?,
             epoch: Epoch(r.epoch),
             nonce: Nonce(r.nonce),
+            derived: r.derived.map(Into::into),
         })
     }
 }
@@ -45,6 +52,10 @@ impl From<LeaseReply> for v1::LeaseReply {
                     LeaseRefusal::NoQuorum => Reason::NoQuorum(true),
                     LeaseRefusal::Superseded { epoch } => Reason::SupersededByEpoch(epoch.0),
                     LeaseRefusal::NotActive => Reason::NotActive(true),
+                    LeaseRefusal::TimingDiffers { leader, host } => {
+                        let (leader, host) = (Some(leader.into()), Some(host.into()));
+                        Reason::TimingDiffers(v1::TimingDiffers { leader, host })
+                    }
                     LeaseRefusal::Unknown { detail } => Reason::Unknown(detail),
                 }),
             }),
@@ -77,6 +88,10 @@ impl TryFrom<v1::LeaseReply> for LeaseReply {
                         LeaseRefusal::Superseded { epoch: Epoch(epoch) }
                     }
                     Reason::NotActive(_) => LeaseRefusal::NotActive,
+                    Reason::TimingDiffers(differs) => LeaseRefusal::TimingDiffers {
+                        leader: differs.leader.ok_or(missing("TimingDiffers", "leader"))?.into(),
+                        host: differs.host.ok_or(missing("TimingDiffers", "host"))?.into(),
+                    },
                     Reason::Unknown(detail) => LeaseRefusal::Unknown { detail: text(detail) },
                 },
             }),

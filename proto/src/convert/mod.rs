@@ -3,6 +3,9 @@
 mod command;
 mod heartbeat;
 mod lease;
+mod observation;
+mod order;
+mod promise;
 
 use model::NameError;
 
@@ -56,6 +59,11 @@ pub enum WireError {
 const LIST_MAX: usize = 1000;
 /// A text for people is cut to this many bytes when it enters.
 const TEXT_MAX: usize = 4096;
+
+/// A value that this program does not know.
+const fn unknown(message: &'static str, field: &'static str, value: i32) -> WireError {
+    WireError::Unknown { message, field, value }
+}
 
 fn missing(message: &'static str, field: &'static str) -> WireError {
     WireError::Missing { message, field }

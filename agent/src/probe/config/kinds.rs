@@ -1,6 +1,6 @@
 //! What each kind of probe is told.
 
-use model::{ServiceName, Verdict};
+use model::{Millis, ServiceName, Verdict};
 use serde::Deserialize;
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -18,6 +18,19 @@ pub enum KindConfig {
     Host(HostConfig),
     /// A ZeroMQ feed.
     Zeromq(ZeromqConfig),
+    /// How far the data lags behind.
+    Watermark(WatermarkConfig),
+}
+
+/// A command of the operator's that says how far the data lags behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkConfig {
+    /// The program's absolute path and its arguments.
+    pub command: Vec<String>,
+    /// A lag that is worth a look; `None` for never.
+    pub warn_lag: Option<Millis>,
+    /// A lag that is failure; `None` for never.
+    pub critical_lag: Option<Millis>,
 }
 
 /// From where on a number is worth a look, and from where on it is failure.

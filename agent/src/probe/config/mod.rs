@@ -6,7 +6,10 @@
 mod kinds;
 mod raw;
 
-pub use kinds::{CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, ZeromqConfig};
+pub use kinds::{
+    CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, WatermarkConfig,
+    ZeromqConfig,
+};
 
 use crate::verdict::{Rules, UnknownMeans};
 use daemon::config::Span;
@@ -45,6 +48,7 @@ impl ProbeConfig {
             KindConfig::Disk(_) => ProbeKind::Disk,
             KindConfig::Host(_) => ProbeKind::Host,
             KindConfig::Zeromq(_) => ProbeKind::Zeromq,
+            KindConfig::Watermark(_) => ProbeKind::Watermark,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{
     CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, ProbeConfig,
-    ProbeConfigError, ZeromqConfig,
+    ProbeConfigError, WatermarkConfig, ZeromqConfig,
 };
 use crate::verdict::UnknownMeans;
 use daemon::config::Span;
@@ -61,7 +61,13 @@ pub(super) struct Raw {
     every: Option<Span>,
     stale_after: Option<Span>,
     curve: Option<CurveConfig>,
+    command: Option<Vec<String>>,
+    warn_lag: Option<Span>,
+    critical_lag: Option<Span>,
 }
+
+/// Bounds of the levels of a lag: a copy that is a week behind is none.
+const LAG: (Span, Span) = (Span::from_millis(1), Span::from_secs(7 * 86_400));
 
 /// What a kind does when the file does not say: interval, timeout, rise, fall.
 const fn defaults(kind: ProbeKind) -> (Span, Span, u32, u32) {
@@ -72,6 +78,8 @@ const fn defaults(kind: ProbeKind) -> (Span, Span, u32, u32) {
         // A busy minute is no failure.
         ProbeKind::Host => (Span::from_secs(5), Span::from_secs(2), 2, 3),
         ProbeKind::Zeromq => (Span::from_millis(250), Span::from_secs(1), 1, 1),
+        // A decision takes one that is a minute old at most.
+        ProbeKind::Watermark => (Span::from_secs(5), Span::from_secs(5), 1, 1),
     }
 }
 
@@ -89,6 +97,7 @@ impl TryFrom<Raw> for ProbeConfig {
             ProbeKind::Disk => raw.disk()?,
             ProbeKind::Host => raw.host()?,
             ProbeKind::Zeromq => raw.zeromq()?,
+            ProbeKind::Watermark => raw.watermark()?,
         };
         let Raw { name, group, unknown_means, .. } = raw;
         Ok(Self { name, group, interval, timeout, rise, fall, unknown_means, kind })
@@ -97,7 +106,7 @@ impl TryFrom<Raw> for ProbeConfig {
 
 impl Raw {
     fn refuse_foreign_fields(&self) -> Result<(), ProbeConfigError> {
-        use ProbeKind::{Container, Disk, Host, Zeromq};
+        use ProbeKind::{Container, Disk, Host, Watermark, Zeromq};
         let fields = [
             ("service", Container, self.service.is_some()),
             ("path", Disk, self.path.is_some()),
@@ -121,6 +130,9 @@ impl Raw {
             ("every", Zeromq, self.every.is_some()),
             ("stale_after", Zeromq, self.stale_after.is_some()),
             ("curve", Zeromq, self.curve.is_some()),
+            ("command", Watermark, self.command.is_some()),
+            ("warn_lag", Watermark, self.warn_lag.is_some()),
+            ("critical_lag", Watermark, self.critical_lag.is_some()),
         ];
         match fields.into_iter().find(|(_, owner, given)| *given && *owner != self.kind) {
             Some((field, owner, _)) => {
@@ -255,6 +267,36 @@ impl Raw {
         let stale_after = self.length("stale_after", stale, (Span(every), CADENCE.1))?;
         let curve = self.curve.clone();
         Ok(KindConfig::Zeromq(ZeromqConfig { endpoint, topics, every, stale_after, curve }))
+    }
+
+    fn watermark(&self) -> Result<KindConfig, ProbeConfigError> {
+        if self.group.is_none() {
+            return Err(self.missing("group = \"NAME\": the group whose data it is"));
+        }
+        let command = self.command.clone().unwrap_or_default();
+        let Some(program) = command.first() else {
+            return Err(self.missing("command = [\"/absolute/program\", ...]"));
+        };
+        if !program.starts_with('/') {
+            let (field, given) = ("the command's program", program.clone());
+            return Err(ProbeConfigError::Relative { probe: self.name.clone(), field, given });
+        }
+        let level = |field, given: Option<Span>| match given {
+            Some(given) => {
+                self.length(field, given, LAG).map(|lag| Some(crate::probe::millis(lag)))
+            }
+            None => Ok(None),
+        };
+        let warn_lag = level("warn_lag", self.warn_lag)?;
+        let critical_lag = level("critical_lag", self.critical_lag)?;
+        if let (Some(warn), Some(critical)) = (warn_lag, critical_lag)
+            && warn > critical
+        {
+            let fault = format!("warn_lag is {warn} and critical_lag {critical}: swap them");
+            let probe = self.name.clone();
+            return Err(ProbeConfigError::Levels { probe, field: "warn_lag", fault });
+        }
+        Ok(KindConfig::Watermark(WatermarkConfig { command, warn_lag, critical_lag }))
     }
 
     /// A probe only listens (rule 4 of feeds): every other socket type takes part.

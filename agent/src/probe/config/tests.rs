@@ -27,6 +27,14 @@ fn every_kind_is_read_with_its_defaults() {
     let KindConfig::Host(host) = host.kind else { panic!("not the host") };
     assert_eq!(host.load_per_core.warn, Some(1.5));
 
+    let lag = read(
+        "kind = \"watermark\"\ngroup = \"fx\"\ncommand = [\"/bin/lag\", \"-j\"]\nwarn_lag = \"1s\"",
+    )
+    .unwrap();
+    assert_eq!(lag.kind(), ProbeKind::Watermark);
+    let KindConfig::Watermark(lag) = lag.kind else { panic!("not a watermark") };
+    assert_eq!((lag.warn_lag, lag.critical_lag), (Some(model::Millis(1000)), None));
+
     let container =
         read("kind = \"container\"\nservice = \"mt4\"\nunknown_means = \"critical\"").unwrap();
     assert_eq!(container.unknown_means, UnknownMeans::Critical);
@@ -45,6 +53,24 @@ fn a_feed_is_read_in_full() {
         let feed = read(&format!("kind = \"zeromq\"\ngroup = \"fx\"\nendpoint = {good:?}"));
         let KindConfig::Zeromq(zeromq) = feed.unwrap().kind else { panic!("not a feed") };
         assert_eq!(zeromq.endpoint.to_string(), good);
+    }
+}
+
+#[test]
+fn a_watermark_that_makes_no_sense_is_refused_in_words() {
+    let base = "kind = \"watermark\"\ngroup = \"fx\"\n";
+    for (text, words) in [
+        ("kind = \"watermark\"\ncommand = [\"/x\"]".to_owned(), "needs group"),
+        (base.to_owned(), "needs command"),
+        (format!("{base}command = [\"lag\"]"), "not an absolute path"),
+        (
+            format!("{base}command = [\"/x\"]\nwarn_lag = \"9s\"\ncritical_lag = \"1s\""),
+            "swap them",
+        ),
+        (format!("{base}command = [\"/x\"]\npath = \"/\""), "`path` belongs to"),
+    ] {
+        let error = read(&text).expect_err(&text);
+        assert!(error.contains(words), "{error:?} does not say {words:?}");
     }
 }
 

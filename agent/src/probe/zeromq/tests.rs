@@ -301,16 +301,18 @@ async fn a_flood_is_counted_in_bounded_memory() {
     let before = resident_mib();
     let big = "ab".repeat(60_000);
     publisher.tell(&serde_json::json!({ "frames": [big], "count": 8000, "every": 0 }));
-    lab.until("some of the flood", |reading| reading.measures["bytes"] > 60_000_000).await;
+    // A PUB drops what does not fit into its queue of 1000 messages, so on a busy
+    // machine little more than that comes; what follows is said until it is heard.
+    lab.until("some of the flood", |reading| reading.measures["bytes"] > 40_000_000).await;
     let many: Vec<&str> = vec!["00"; 100];
-    publisher.tell(&serde_json::json!({ "frames": many, "count": 50, "every": 0 }));
+    publisher.tell(&serde_json::json!({ "steady": [many], "every": 0.02 }));
     lab.until("dropped ones", |reading| reading.measures["dropped"] > 0).await;
     let grown = resident_mib().saturating_sub(before);
     assert!(grown < 24, "{grown} MiB more");
     // A frame above the limit ends the connection, which comes back.
     let huge = "cd".repeat(300_000);
     let connects = lab.reading().measures["connects"];
-    publisher.tell(&serde_json::json!({ "frames": [huge], "count": 1, "every": 0 }));
+    publisher.tell(&serde_json::json!({ "steady": [[huge]], "every": 0.1 }));
     lab.until("another connection", |reading| reading.measures["connects"] > connects).await;
     publisher.steady(&[TICK]);
     let total = lab.probes.feed(&lab.name).unwrap().total_messages;

@@ -29,6 +29,8 @@ pub(super) struct Program {
     pub(super) config: ProcessConfig,
     pub(super) holder: PathBuf,
     pub(super) log: PathBuf,
+    /// Where the kernel gate looks for it.
+    pub(super) cgroup: Option<PathBuf>,
 }
 
 impl Program {
@@ -47,7 +49,11 @@ impl Program {
         command
             .arg0("understudy-agent")
             .args(["hold", "--boottime-deadline-from-stdin", "--log"])
-            .arg(&self.log)
+            .arg(&self.log);
+        if let Some(cgroup) = &self.cgroup {
+            command.arg("--cgroup").arg(cgroup);
+        }
+        command
             .arg("--")
             .args(&self.config.command)
             .envs(&self.config.env)

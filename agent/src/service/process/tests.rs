@@ -32,6 +32,8 @@ fn stalled(start_limit: Duration) -> Stalled {
         group: GroupId::new("fx").unwrap(),
         exclusive: true,
         stop_timeout: PATIENCE,
+        standby: model::StandbyMode::Stopped,
+        gate: crate::gate::ServiceGate::default(),
         driver: crate::service::DriverConfig::Process(config.clone()),
     };
     let room = ServiceRoom::new("/nonexistent");

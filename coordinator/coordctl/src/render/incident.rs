@@ -58,8 +58,19 @@ pub(crate) fn one(incident: &Incident) -> String {
     paragraphs(&[head.join("\n"), timeline])
 }
 
-/// A decision with its reasons.
+/// A decision with its reasons, and the older ones that came with it.
 pub(crate) fn explanation(reply: &ExplainReply, with_evidence: bool) -> String {
+    let all = std::iter::once(reply).chain(&reply.older);
+    let parts: Vec<String> = all.map(|one| explained(one, with_evidence)).collect();
+    paragraphs(&parts)
+}
+
+fn explained(reply: &ExplainReply, with_evidence: bool) -> String {
+    let at = match (reply.at_unix_ms, reply.incident) {
+        (0, _) => String::new(),
+        (at, 0) => format!("{}  ", words::precise(at)),
+        (at, incident) => format!("{}  incident {incident}, ", words::precise(at)),
+    };
     let because: Vec<String> = reply.because.iter().map(|line| format!("  - {line}")).collect();
     let replayed = if reply.reproduced {
         "replayed: the recorded evidence gives the same decision again"
@@ -69,7 +80,7 @@ pub(crate) fn explanation(reply: &ExplainReply, with_evidence: bool) -> String {
     };
     let evidence = if with_evidence { pretty(&reply.evidence_json) } else { String::new() };
     paragraphs(&[
-        format!("decision: {}\n{}", reply.decision, because.join("\n")),
+        format!("{at}decision: {}\n{}", reply.decision, because.join("\n")),
         replayed.into(),
         evidence,
     ])
@@ -128,6 +139,7 @@ mod tests {
             because: vec!["p1 is lost for 5 s".into()],
             evidence_json: "{\"a\":1}".into(),
             reproduced: true,
+            ..ExplainReply::default()
         };
         let text = explanation(&reply, false);
         assert!(
@@ -139,5 +151,10 @@ mod tests {
         assert!(text.contains("does NOT") && text.ends_with("{\n  \"a\": 1\n}"), "{text}");
         reply.evidence_json = "not json".into();
         assert!(explanation(&reply, true).ends_with("not json"));
+        let held =
+            ExplainReply { decision: "hold".into(), at_unix_ms: 5, ..ExplainReply::default() };
+        reply.older.push(held);
+        let text = explanation(&reply, false);
+        assert!(text.contains("1970-01-01 00:00:00.005  decision: hold"), "{text}");
     }
 }

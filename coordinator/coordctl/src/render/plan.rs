@@ -42,6 +42,9 @@ pub(crate) fn one(plan: &Plan, paper: Paper) -> String {
         lines.push(format!("{}{reason}", plan.state));
     }
     lines.push(format!("opened {}", words::instant(plan.opened_unix_ms)));
+    if !plan.approved_by.is_empty() {
+        lines.push(format!("approved by {}", plan.approved_by));
+    }
     if plan.state != "running" {
         lines.extend(ending(plan));
     }
@@ -138,7 +141,8 @@ fn proof(reply: &StartPlanReply) -> String {
         return String::new();
     }
     let verdict = if reachable >= needed { "enough" } else { "not enough" };
-    format!("proof level reachable now: {reachable}, needed: {needed} ({verdict})")
+    let second = if reply.needs_approval { "; a second operator must approve it" } else { "" };
+    format!("proof level reachable now: {reachable}, needed: {needed} ({verdict}){second}")
 }
 
 /// The safety rules that refuse, one a line.
@@ -229,6 +233,7 @@ mod tests {
                 meaning: "the old site is silent by then".into(),
             }],
             refusals: vec!["C3: proof level 2 is needed, 1 is reachable".into()],
+            ..StartPlanReply::default()
         };
         let text = dry_run(&reply, PLAIN);
         assert!(text.contains("  1  fence primary\n  2  start bridge on s1"), "{text}");

@@ -2,7 +2,7 @@
 
 use super::{Paper, finish, or_dash, paragraphs, words};
 use comfy_table::Cell;
-use proto::v1::{Group, Host, HostGroup, Member, StatusReply};
+use proto::v1::{Approval, Group, Host, HostGroup, Member, StatusReply};
 
 /// The whole answer.
 pub(crate) fn status(reply: &StatusReply, paper: Paper) -> String {
@@ -19,8 +19,17 @@ pub(crate) fn status(reply: &StatusReply, paper: Paper) -> String {
 }
 
 fn warnings(reply: &StatusReply) -> String {
-    let mut lines: Vec<String> =
-        reply.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+    let mut lines = Vec::new();
+    if !reply.held_everywhere.is_empty() {
+        lines.push(format!(
+            "AUTOMATION IS STOPPED FOR EVERY GROUP: {}; `coordctl resume --all` allows it again",
+            reply.held_everywhere
+        ));
+    }
+    lines.extend(isolated(reply));
+    lines.extend(reply.approvals.iter().map(approval));
+    lines.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(stale(reply));
     if !reply.unassigned_hosts.is_empty() {
         lines.push(format!(
             "warning: heard from, but in no group yet: {}",
@@ -28,6 +37,71 @@ fn warnings(reply: &StatusReply) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// A request that waits for a second operator.
+pub(crate) fn approval(approval: &Approval) -> String {
+    let to = if approval.to.is_empty() { String::new() } else { format!(" to {}", approval.to) };
+    let proof = match approval.accept_proof {
+        0 => String::new(),
+        level => format!(" at proof level {level}"),
+    };
+    format!(
+        "APPROVAL {} IS ASKED FOR until {}: {} of {}{to}{proof} by {}: {}; \
+         another operator runs `coordctl approve {}`",
+        approval.id,
+        words::instant(approval.expires_unix_ms),
+        approval.kind,
+        approval.group,
+        approval.by,
+        or_dash(&approval.reason),
+        approval.id
+    )
+}
+
+/// Hosts that are cut off, and groups that must not be active on one.
+fn isolated(reply: &StatusReply) -> Vec<String> {
+    let mut lines = Vec::new();
+    for host in &reply.hosts {
+        if !host.isolation.is_empty() {
+            lines.push(format!("ISOLATED: {}: {}", host.name, host.isolation));
+        }
+        let barred = host.groups.iter().filter(|part| !part.barred.is_empty());
+        lines.extend(barred.map(|part| {
+            format!("BARRED: {} may not be active on {}: {}", part.group, host.name, part.barred)
+        }));
+    }
+    lines
+}
+
+/// Hosts that still hold something of an epoch that is over, and why a gate is absent.
+fn stale(reply: &StatusReply) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (host, part) in reply.hosts.iter().flat_map(|h| h.groups.iter().map(move |part| (h, part)))
+    {
+        if !part.stale.is_empty() {
+            lines.push(format!("stale epoch: {} in {}: {}", host.name, part.group, part.stale));
+        }
+        if part.failsafe {
+            lines.push(format!(
+                "warning: {} goes on without a quorum, by the other sites' promises (failsafe)",
+                host.name
+            ));
+        }
+    }
+    lines
+}
+
+/// What stands beside the gate's word.
+fn gate(part: &HostGroup) -> String {
+    let mut words = or_dash(&part.gate).to_owned();
+    if !part.gate_detail.is_empty() {
+        words.push_str(&format!(" ({})", part.gate_detail));
+    }
+    if let Some(left) = part.promised_ms {
+        words.push_str(&format!(", promised {}", words::span(left)));
+    }
+    words
 }
 
 fn headline(reply: &StatusReply) -> String {
@@ -106,6 +180,7 @@ fn places(reply: &StatusReply, paper: Paper) -> String {
         "epoch",
         "lease left",
         "gate",
+        "watchdog",
     ]);
     for group in &reply.groups {
         for site in &group.sites {
@@ -139,14 +214,15 @@ fn places(reply: &StatusReply, paper: Paper) -> String {
     if table.is_empty() { String::new() } else { finish(&table) }
 }
 
-fn host_cells(host: Option<&Host>, part: Option<&HostGroup>, paper: Paper) -> [Cell; 5] {
+fn host_cells(host: Option<&Host>, part: Option<&HostGroup>, paper: Paper) -> [Cell; 6] {
     let heard = host.and_then(|host| host.heard_ms_ago);
     [
         paper.state(host.map_or("never-heard", |host| &host.state)),
         Cell::new(heard.map_or_else(|| "-".into(), |ms| format!("{} ago", words::span(ms)))),
         Cell::new(part.map_or_else(|| "-".into(), |part| part.epoch.to_string())),
         Cell::new(words::span_or_dash(part.and_then(|part| part.lease_left_ms))),
-        Cell::new(part.map_or("-", |part| or_dash(&part.gate))),
+        Cell::new(part.map_or_else(|| "-".into(), gate)),
+        Cell::new(host.map_or("-", |host| or_dash(&host.watchdog))),
     ]
 }
 

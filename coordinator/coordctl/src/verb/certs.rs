@@ -39,7 +39,7 @@ pub(crate) async fn run(verb: CertsVerb, client: &mut Client, out: Out) -> Resul
                 serial: revoked.revoked.clone(),
                 reason: revoked.reason.clone(),
             };
-            client
+            let reply = client
                 .call(request, Repeat::Safe, async |api, request| {
                     api.revoke_certificate(request).await
                 })
@@ -47,6 +47,12 @@ pub(crate) async fn run(verb: CertsVerb, client: &mut Client, out: Out) -> Resul
             out.either(&revoked, |revoked| {
                 format!("{} is revoked; every coordinator refuses it from now on", revoked.revoked)
             })?;
+            if reply.unknown {
+                out.talk(
+                    "no certificate of this serial is known here: unless it was made elsewhere, \
+                     this is a slip\nhint: compare with `coordctl certs list`",
+                );
+            }
         }
     }
     Ok(End::DONE)

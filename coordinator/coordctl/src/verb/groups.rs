@@ -36,9 +36,11 @@ pub(crate) async fn hold(args: Hold, client: &mut Client, out: Out) -> Result<En
     let group = if args.all { String::new() } else { groups.join("") };
     let request = HoldRequest { group, reason: args.reason };
     client.call(request, Repeat::Safe, async |api, request| api.hold(request).await).await?;
+    let all = args.all;
     out.either(&Held { groups: &groups, held: true }, |held| {
         lines(held.groups, |group| {
-            format!("{group} is held: no automatic failover until `coordctl resume {group}`")
+            let whom = if all { "--all" } else { group };
+            format!("{group} is held: no automatic failover until `coordctl resume {whom}`")
         })
     })?;
     Ok(End::DONE)
@@ -46,10 +48,10 @@ pub(crate) async fn hold(args: Hold, client: &mut Client, out: Out) -> Result<En
 
 pub(crate) async fn resume(args: Resume, client: &mut Client, out: Out) -> Result<End, Failure> {
     let groups = meant(client, args.group, args.all).await?;
-    for group in &groups {
-        let request = ResumeRequest { group: group.clone() };
-        client.call(request, Repeat::Safe, async |api, request| api.resume(request).await).await?;
-    }
+    // One call for all of them: what `hold --all` stopped is not any one group's.
+    let group = if args.all { String::new() } else { groups.join("") };
+    let request = ResumeRequest { group };
+    client.call(request, Repeat::Safe, async |api, request| api.resume(request).await).await?;
     out.either(&Held { groups: &groups, held: false }, |held| {
         lines(held.groups, |group| {
             format!("{group} is resumed: automatic failover is allowed by its policy again")

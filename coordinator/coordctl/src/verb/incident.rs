@@ -9,7 +9,8 @@ use crate::{
     render,
 };
 use proto::v1::{
-    ExplainRequest, ListIncidentsRequest, ReportRequest, ShowIncidentRequest, explain_request::What,
+    ExplainAt, ExplainLast, ExplainRequest, ListIncidentsRequest, ReportRequest,
+    ShowIncidentRequest, explain_request::What,
 };
 
 pub(crate) async fn run(verb: IncidentVerb, client: &mut Client, out: Out) -> Result<End, Failure> {
@@ -47,13 +48,7 @@ pub(crate) async fn run(verb: IncidentVerb, client: &mut Client, out: Out) -> Re
 }
 
 pub(crate) async fn explain(args: Explain, client: &mut Client, out: Out) -> Result<End, Failure> {
-    let what = match (args.incident, args.now) {
-        (Some(incident), _) => What::Incident(incident),
-        (None, now) => {
-            let named = now.filter(|group| !group.is_empty());
-            What::NowGroup(group::choose(client, named).await?)
-        }
-    };
+    let what = which(&args, client).await?;
     let reply = client
         .call(ExplainRequest { what: Some(what) }, Repeat::Safe, async |api, request| {
             api.explain(request).await
@@ -61,4 +56,26 @@ pub(crate) async fn explain(args: Explain, client: &mut Client, out: Out) -> Res
         .await?;
     out.either(&reply, |reply| render::incident::explanation(reply, args.evidence))?;
     Ok(End::DONE)
+}
+
+/// What is asked about. A number alone is an incident's, as it was before
+/// groups could be named here.
+async fn which(args: &Explain, client: &mut Client) -> Result<What, Failure> {
+    if let Some(incident) = args.incident {
+        return Ok(What::Incident(incident));
+    }
+    let named = args.what.clone().or_else(|| args.now.clone()).filter(|name| !name.is_empty());
+    let plain = args.last.is_none() && args.at.is_none();
+    if plain && let Some(incident) = args.what.as_ref().and_then(|what| what.parse().ok()) {
+        return Ok(What::Incident(incident));
+    }
+    let group = group::choose(client, named).await?;
+    Ok(match (args.last, args.at) {
+        (Some(count), _) => What::Last(ExplainLast { group, count }),
+        (None, Some(at)) => {
+            let at_unix_ms = u64::try_from(at.as_millisecond()).unwrap_or(0);
+            What::At(ExplainAt { group, at_unix_ms })
+        }
+        (None, None) => What::NowGroup(group),
+    })
 }

@@ -4,10 +4,12 @@ mod certs;
 mod files;
 mod generate;
 mod groups;
+mod host;
 mod incident;
 mod init;
 mod members;
 mod notify;
+mod operator;
 mod plan;
 mod recover;
 mod status;
@@ -38,8 +40,11 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<End, Failure> {
         Verb::Failover(args) => recover::run(recover::failover(args), open, out).await,
         Verb::Switchover(args) => recover::run(recover::switchover(args), open, out).await,
         Verb::Failback(args) => recover::run(recover::failback(args), open, out).await,
+        Verb::Approve(args) => recover::approve(args, open, out).await,
         Verb::Hold(args) => groups::hold(args, &mut open()?, out).await,
         Verb::Resume(args) => groups::resume(args, &mut open()?, out).await,
+        Verb::Isolate(args) => host::isolate(args, &mut open()?, out).await,
+        Verb::Release(args) => host::release(args, &mut open()?, out).await,
         Verb::Doctor(args) => groups::doctor(args, &mut open()?, out).await,
         Verb::Timing(args) => groups::timing(args, &mut open()?, out).await,
         Verb::Explain(args) => incident::explain(args, &mut open()?, out).await,
@@ -49,6 +54,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<End, Failure> {
         Verb::Diff(args) => files::diff(&args, open, out).await,
         Verb::Export(args) => files::export(&args, &mut open()?, out).await,
         Verb::Members(verb) => members::run(verb, &mut open()?, out).await,
+        Verb::Operator(verb) => operator::add(verb, &mut open()?, out).await,
+        Verb::Enroll(args) => operator::enroll(args, global, out).await,
         Verb::Token(verb) => token::run(verb, &mut open()?, out).await,
         Verb::Certs(verb) => certs::run(verb, &mut open()?, out).await,
         Verb::Notify(verb) => notify::run(verb, &mut open()?, out).await,

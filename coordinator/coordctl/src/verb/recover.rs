@@ -1,11 +1,11 @@
-//! `failover`, `switchover`, `failback`: show, ask, start, follow.
+//! `failover`, `switchover`, `failback`, `approve`: show, ask, start, follow.
 //!
 //! The order is fixed: consent is settled before anything is dialled, a person
 //! sees the plan before the question, and what was started is followed to its
 //! end. Whether it may be done at all is the coordinators' word.
 
 use crate::{
-    cli::{Failback, How, Move},
+    cli::{Approve, Failback, How, Move},
     client::{Client, Repeat, request_id},
     confirm::{self, Consent},
     end::{End, Failure},
@@ -14,7 +14,7 @@ use crate::{
     render,
 };
 use daemon::exit::Exit;
-use proto::v1::{StartPlanReply, StartPlanRequest};
+use proto::v1::{ApproveRequest, StartPlanReply, StartPlanRequest, StatusRequest};
 
 /// What is to be started, not yet complete.
 pub(crate) struct Wish {
@@ -73,11 +73,68 @@ pub(crate) async fn run(
     }
     request.request_id = request_id();
     let reply = start(&mut client, &request).await?;
-    let plan = match reply.plan {
-        Some(ref plan) if reply.refusals.is_empty() && plan.id > 0 => plan.id,
-        Some(_) | None => return not_started(&request, &reply, out),
-    };
-    follow::follow(&mut client, out, plan).await
+    match started(&reply) {
+        Some(plan) => follow::follow(&mut client, out, plan).await,
+        None if reply.approval > 0 => asked_for(&request, &reply, out),
+        None => not_started(&request, &reply, out),
+    }
+}
+
+fn started(reply: &StartPlanReply) -> Option<u64> {
+    let plan = reply.plan.as_ref().filter(|plan| reply.refusals.is_empty() && plan.id > 0);
+    plan.map(|plan| plan.id)
+}
+
+/// Nothing moves before a second operator has agreed: held for a human.
+fn asked_for(request: &StartPlanRequest, reply: &StartPlanReply, out: Out) -> Result<End, Failure> {
+    let number = reply.approval;
+    out.either(reply, |_| {
+        format!(
+            "the {} of {} needs a second operator, within ten minutes; nothing was started\n\
+             another operator runs: coordctl approve {number}",
+            request.kind, request.group
+        )
+    })?;
+    Ok(End::As(Exit::Held))
+}
+
+/// `approve`: a second operator's consent, and then the plan that comes of it.
+pub(crate) async fn approve(
+    args: Approve,
+    open: impl FnOnce() -> Result<Client, Failure>,
+    out: Out,
+) -> Result<End, Failure> {
+    let consent = confirm::consent(args.yes)?;
+    let mut client = open()?;
+    let number = args.approval;
+    if consent == Consent::Ask {
+        let status = client.status(StatusRequest::default()).await?;
+        let Some(waiting) = status.approvals.iter().find(|approval| approval.id == number) else {
+            return Err(Failure::failed(format!("no request {number} waits for an approval"))
+                .hint("`coordctl status` shows those that do"));
+        };
+        out.talk(&render::status::approval(waiting));
+        if !confirm::ask(format!("Approve the {} of {} now?", waiting.kind, waiting.group)).await? {
+            return Err(Failure::failed("not confirmed; nothing was started"));
+        }
+    }
+    let request = ApproveRequest { approval: number };
+    // Approved twice is refused the second time, and the plan goes on.
+    let reply = client
+        .call(request, Repeat::Never, async |api, request| api.approve(request).await)
+        .await?;
+    if let Some(plan) = started(&reply) {
+        return follow::follow(&mut client, out, plan).await;
+    }
+    if out.json {
+        out.document(&reply)?;
+    }
+    let mut message = format!("request {number} was not carried out; nothing was started");
+    for refusal in &reply.refusals {
+        message.push_str("\n  ");
+        message.push_str(refusal);
+    }
+    Err(Failure::refused(message))
 }
 
 async fn start(client: &mut Client, request: &StartPlanRequest) -> Result<StartPlanReply, Failure> {

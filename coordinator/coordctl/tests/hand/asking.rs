@@ -101,6 +101,12 @@ async fn a_group_is_chosen_only_when_it_is_alone() {
     assert!(ended.talk.contains("fx, metals"), "{}", ended.talk);
     let held = stage.run(&["hold", "--all", "--json"]).await.with(0);
     assert_eq!(held.json(), serde_json::json!({"groups": ["fx", "metals"], "held": true}));
+    // What was stopped for all at once is allowed for all at once.
+    let before = stage.calls().len();
+    let held = stage.run(&["resume", "--all"]).await.with(0);
+    assert!(held.data.contains("fx is resumed") && held.data.contains("metals is resumed"));
+    let calls = stage.calls();
+    assert_eq!(calls[before..].iter().filter(|call| *call == "resume@0").count(), 1, "{calls:?}");
     let held = stage.run(&["resume", "metals"]).await.with(0);
     assert!(held.data.starts_with("metals is resumed"), "{}", held.data);
 }

@@ -7,5 +7,6 @@
 
 mod alone;
 mod asking;
+mod host;
 mod moving;
 mod stage;

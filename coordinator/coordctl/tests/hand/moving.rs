@@ -144,6 +144,7 @@ async fn a_dry_run_shows_the_plan_and_starts_nothing() {
         proof_needed: 2,
         bounds: vec![bound],
         refusals: vec![],
+        ..StartPlanReply::default()
     };
     stage.script.edit(|script| script.starts.push_back(Ok(reply)));
     let ended = stage.run(&["switchover", "--to", "standby", "--dry-run"]).await.with(0);

@@ -47,6 +47,9 @@ pub(crate) struct Script {
     pub(crate) calls: Vec<String>,
     pub(crate) started: Vec<StartPlanRequest>,
     pub(crate) applied: Vec<ApplyRequest>,
+    pub(crate) ordered: Vec<OrderHostRequest>,
+    /// The hosts that a status shows.
+    pub(crate) hosts: Vec<Host>,
 }
 
 /// The script, shared by all coordinators and the test.
@@ -109,6 +112,7 @@ impl Operator for Player {
                 .cloned()
                 .collect(),
             members: (0..).zip(&script.addresses).map(member).collect(),
+            hosts: script.hosts.clone(),
             ..Default::default()
         });
         Ok(Response::new(reply))
@@ -193,6 +197,13 @@ impl Operator for Player {
     async fn explain(&self, _: Request<ExplainRequest>) -> Reply<ExplainReply> {
         self.plain("explain")
     }
+    async fn approve(&self, _: Request<ApproveRequest>) -> Reply<StartPlanReply> {
+        self.enter("approve")?;
+        self.script.edit(|script| {
+            let next = script.starts.pop_front();
+            next.unwrap_or_else(|| Err(Status::internal("no script"))).map(Response::new)
+        })
+    }
     async fn timing(&self, _: Request<TimingRequest>) -> Reply<TimingReply> {
         self.plain("timing")
     }
@@ -222,6 +233,15 @@ impl Operator for Player {
     }
     async fn resume(&self, _: Request<ResumeRequest>) -> Reply<ResumeReply> {
         self.plain("resume")
+    }
+    async fn order_host(&self, request: Request<OrderHostRequest>) -> Reply<OrderHostReply> {
+        self.enter("order_host")?;
+        let request = request.into_inner();
+        let order = self.script.edit(|script| {
+            script.ordered.push(request);
+            script.ordered.len() as u64
+        });
+        Ok(Response::new(OrderHostReply { order }))
     }
     async fn revoke_certificate(
         &self,

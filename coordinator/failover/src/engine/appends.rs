@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Delivery(NotificationId, String),
     /// To answer this request.
     Request(RequestId),
+    /// To keep what was held about this group, and why.
+    Considered(GroupId),
 }
 
 #[derive(Debug)]
@@ -60,6 +62,11 @@ impl Appends {
     /// Whether a record is on its way for this group.
     pub(super) fn busy(&self, group: &GroupId) -> bool {
         self.pending.values().any(|p| matches!(&p.purpose, Purpose::Group(g) if g == group))
+    }
+
+    /// Whether a record is on its way for just this purpose.
+    pub(super) fn under_way(&self, purpose: &Purpose) -> bool {
+        self.pending.values().any(|pending| pending.purpose == *purpose)
     }
 
     /// Whether a record is on its way for this delivery.
@@ -148,6 +155,6 @@ fn answer(purpose: &Purpose, applied: Applied, out: &mut Vec<Effect>) {
     match purpose {
         Purpose::Request(id) => out.push(Effect::Reply { id: *id, result: Ok(applied) }),
         // What these led to shows in the state; a void one is simply decided anew.
-        Purpose::Group(_) | Purpose::Delivery(..) => {}
+        Purpose::Group(_) | Purpose::Delivery(..) | Purpose::Considered(_) => {}
     }
 }

@@ -2,32 +2,34 @@
 //! leads to; the work is in the modules it calls.
 
 mod appends;
+mod assignments;
+mod considered;
 mod deliveries;
+mod opening;
 mod queries;
+mod requests;
 
 use crate::{
     alarm,
-    decision::{Decision, decide},
     effect::{Effect, Round},
     event::{Event, Now},
-    incident::Cause,
+    fence::ProofLevel,
     lease::{self, Renewals},
-    plan,
-    record::{PlanDraft, Position, Record},
-    request::{Refused, Request},
-    runner::{Move, Runner, Scene},
+    observers::Observers,
+    policy::OBSERVER_LATE,
+    record::{Position, Record},
+    request::Refused,
+    runner::{self, HookWord, Move, Runner, Scene},
     sight::{Sight, Standpoint},
     state::{Applied, Group, State},
     view::View,
 };
-use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
 use appends::{Appends, Purpose};
+use considered::Considering;
 use deliveries::Deliveries;
 use model::{GroupId, HostId, LeaseRefusal, Millis, Mono, Term};
 
-/// A tick that comes later than this after the one before is a stall of our
-/// own: what we could not hear meanwhile counts against nobody (C5).
-const STALL: Millis = Millis(200);
 /// Ticks are never further apart than this.
 const TICK_MAX: Millis = Millis(50);
 /// Nor closer: below this a tick costs more than it brings.
@@ -42,6 +44,8 @@ pub struct Settings {
     pub dns_hook: bool,
     /// The notification channels' names.
     pub channels: Vec<String>,
+    /// The fence hooks' names, each with the level that its word is worth (4 or 5).
+    pub fence_hooks: Vec<(String, ProofLevel)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +69,10 @@ pub struct Engine {
     settled: BTreeMap<GroupId, Mono>,
     born: Mono,
     last_tick: Mono,
+    /// Since when it has been watching without a stall of its own.
+    steady: Mono,
+    observers: Observers,
+    considered: BTreeMap<GroupId, Considering>,
 }
 
 impl Engine {
@@ -84,6 +92,9 @@ impl Engine {
             settled: BTreeMap::new(),
             born: now.mono,
             last_tick: now.mono,
+            steady: now.mono,
+            observers: Observers::default(),
+            considered: BTreeMap::new(),
         }
     }
 
@@ -115,9 +126,14 @@ impl Engine {
             }
             Event::Heartbeat(heartbeat) => {
                 let host = heartbeat.host.clone();
+                let known = self.view.host(&host).map_or("", |seen| &seen.heartbeat.peer);
+                let moved = known != heartbeat.peer;
                 if self.view.observe(*heartbeat, now.mono) && self.leading.is_some() {
-                    let alarms = alarm::inspect(&self.state, &self.view, &host);
+                    let alarms = alarm::inspect(&self.state, &self.view, &host, self.term);
                     out.extend(alarms.into_iter().map(Effect::Raise));
+                    if moved {
+                        self.readdressed(&host, &mut out);
+                    }
                 }
                 return out;
             }
@@ -126,7 +142,7 @@ impl Engine {
                 self.renewal(asker, request, &mut out);
                 return out;
             }
-            Event::Report(report) => self.runner.report(&self.state, &report),
+            Event::Report(report) => self.runner.report(&self.state, &report, now.mono),
             Event::HookEnded { plan, step, attempt, result } => {
                 self.runner.hook_ended(plan, step, attempt, result);
             }
@@ -134,6 +150,15 @@ impl Engine {
                 self.deliveries.ended(notification, channel, attempt, result);
             }
             Event::Request { id, request } => self.request(id, *request, now, &mut out),
+            Event::Observed(observation) => {
+                self.observers.observed(observation, now.mono);
+                return out;
+            }
+            Event::Voters { own, voters } => self.observers.learn(own, voters),
+            Event::FenceEnded { plan, step, attempt, hook, host, epoch, verdict, detail } => {
+                let word = HookWord { plan, step, attempt, hook, host, epoch, verdict, detail };
+                self.runner.fence_ended(&self.state, word);
+            }
         }
         self.advance(now, &mut out);
         out
@@ -142,8 +167,11 @@ impl Engine {
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
         let gap = now.mono.since(self.last_tick);
         self.last_tick = now.mono;
-        if gap > STALL {
+        // A stall of our own: what we could not hear meanwhile counts against
+        // nobody (C5).
+        if gap > OBSERVER_LATE {
             self.view.forgive(gap, now.mono);
+            self.steady = now.mono;
         }
         let named: BTreeSet<&HostId> = self.state.named_hosts().collect();
         self.view.prune(&named, now.mono, STRANGER_KEPT);
@@ -158,6 +186,7 @@ impl Engine {
         self.renewals.reset();
         self.runner.reset();
         self.deliveries.reset();
+        self.considered.clear();
         self.appends.reset(out);
         self.assign_all(out);
     }
@@ -174,8 +203,14 @@ impl Engine {
 
     fn committed(&mut self, position: Position, record: &Record, now: Now, out: &mut Vec<Effect>) {
         let applied = self.state.apply(position, record);
-        if applied == Applied::Done {
-            self.consequences(position, record, now, out);
+        match &applied {
+            Applied::Ignored(_) => {}
+            Applied::Done
+            | Applied::PlanOpened(_)
+            | Applied::ApprovalAsked(_)
+            | Applied::HostOrdered(_) => {
+                self.consequences(position, record, now, out);
+            }
         }
         if self.leading.is_some() {
             self.appends.committed(position, applied, out);
@@ -191,11 +226,16 @@ impl Engine {
         out: &mut Vec<Effect>,
     ) {
         match record {
-            Record::GroupApplied { .. } | Record::Activated { .. } => self.assign_all(out),
+            Record::GroupApplied { .. } => self.assign_all(out),
+            // From here on agents promise nothing for the old epoch (A6, C4).
+            Record::PlanOpened { draft, .. } => self.assign_group(&draft.group, out),
+            Record::Activated { group, .. } => self.assign_group(group, out),
+            Record::HostOrdered { host, .. } => self.assign(host, out),
             Record::PlanClosed { plan, .. } => {
                 self.runner.forget(*plan);
                 if let Some(closed) = self.state.plans.get(plan) {
                     self.settled.insert(closed.group.clone(), now.mono);
+                    self.assign_group(&closed.group, out);
                 }
             }
             Record::DeliveryStarted { notification, channel, attempt, .. } => {
@@ -209,14 +249,15 @@ impl Engine {
             Record::CertificateRevoked { .. } => out.push(Effect::TrustChanged),
             Record::AutomationHeld { .. }
             | Record::AutomationResumed { .. }
-            | Record::PlanOpened { .. }
             | Record::StepStarted { .. }
             | Record::StepFinished { .. }
             | Record::Fenced { .. }
             | Record::DeliveryFinished { .. }
             | Record::TokenCreated { .. }
             | Record::TokenRedeemed { .. }
-            | Record::CertificateNoted { .. } => {}
+            | Record::CertificateNoted { .. }
+            | Record::Considered { .. }
+            | Record::ApprovalAsked { .. } => {}
         }
     }
 
@@ -242,44 +283,6 @@ impl Engine {
             let clock = (leading.term, now.mono);
             out.extend(self.renewals.end(round, confirmed, &self.state, clock));
             out.extend(self.renewals.begin(leading.term));
-        }
-    }
-
-    fn assign(&self, host: &HostId, out: &mut Vec<Effect>) {
-        if let Some(leading) = self.leading {
-            let groups = self.state.assignments(host);
-            out.push(Effect::Assign { host: host.clone(), term: leading.term, groups });
-        }
-    }
-
-    fn assign_all(&self, out: &mut Vec<Effect>) {
-        let hosts: BTreeSet<&HostId> = self.state.named_hosts().collect();
-        hosts.into_iter().for_each(|host| self.assign(host, out));
-    }
-
-    fn request(&mut self, id: crate::RequestId, request: Request, now: Now, out: &mut Vec<Effect>) {
-        let record = match (self.leading, request) {
-            (None, _) => Err(Refused::NotLeader),
-            (Some(_), Request::Write(record)) => Ok(*record),
-            (Some(_), Request::Plan(asked)) => {
-                let again =
-                    |p: &&plan::Plan| !asked.request.is_empty() && p.request == asked.request;
-                if let Some(known) = self.state.plans.values().find(again) {
-                    let result = Ok(Applied::PlanOpened(known.id));
-                    out.push(Effect::Reply { id, result });
-                    return;
-                }
-                match self.state.groups.get(&asked.group) {
-                    None => Err(self.no_such_group(&asked.group)),
-                    Some(group) => {
-                        asked.open(group, &self.sight(group, now), self.settings.dns_hook)
-                    }
-                }
-            }
-        };
-        let proposed = record.and_then(|record| self.propose(Purpose::Request(id), record, out));
-        if let Err(refused) = proposed {
-            out.push(Effect::Reply { id, result: Err(refused) });
         }
     }
 
@@ -319,6 +322,7 @@ impl Engine {
                         term: leading.term,
                         elected: leading.elected,
                         now,
+                        hooks: &self.settings.fence_hooks,
                     };
                     match self.runner.advance(&scene, plan) {
                         Move::Commit(record) => Some(*record),
@@ -328,7 +332,7 @@ impl Engine {
                         }
                     }
                 }
-                None => self.state.groups.get(&name).and_then(|group| self.opening(group, now)),
+                None => self.undisturbed(&name, now, out),
             };
             if let Some(record) = record {
                 // A full queue is tried again at the next tick.
@@ -338,52 +342,21 @@ impl Engine {
         self.pump_outbox(now, out);
     }
 
-    /// The record of an automatic decision, when there is one to make.
-    fn opening(&self, group: &Group, now: Now) -> Option<Record> {
-        let sight = self.sight(group, now);
-        let Decision::Open(opening) = decide(&sight) else { return None };
-        let spec = &group.spec;
-        let steps = plan::steps(
-            spec,
-            opening.kind,
-            opening.from.as_ref(),
-            &opening.to,
-            self.settings.dns_hook,
-        );
-        let suspicion = match opening.cause {
-            Cause::HostLost { .. } => sight.timing.suspicion,
-            Cause::ServiceFailed { .. } | Cause::FirstStart | Cause::Operator { .. } => {
-                Millis::ZERO
-            }
-        };
-        let last_good = now.wall - opening.lost_for;
-        let draft = PlanDraft {
-            group: spec.name.clone(),
-            kind: opening.kind,
-            from: opening.from,
-            to: opening.to,
-            by: None,
-            request: String::new(),
-            reason: String::new(),
-            proof_needed: spec.automatic_failover_needs,
-            epoch_before: group.epoch,
-            steps,
-            last_good,
-            suspected_at: last_good + suspicion,
-        };
-        Some(Record::PlanOpened {
-            draft: Box::new(draft),
-            cause: opening.cause,
-            evidence: Box::new(sight),
-            at: now.wall,
-        })
-    }
-
     fn sight(&self, group: &Group, now: Now) -> Sight {
         let settled = self.settled.get(&group.spec.name).copied();
         let elected = self.leading.map_or(self.born, |leading| leading.elected);
-        let from =
-            Standpoint { mono: now.mono, wall: now.wall, since: self.born, elected, settled };
-        Sight::take(&self.state, group, &self.view, from)
+        let from = Standpoint {
+            mono: now.mono,
+            wall: now.wall,
+            since: self.born,
+            elected,
+            settled,
+            steady: self.steady,
+            view: &self.view,
+            observers: &self.observers,
+        };
+        let mut sight = Sight::take(&self.state, group, from);
+        sight.fence_hooks = runner::usable(group, &self.settings.fence_hooks);
+        sight
     }
 }

@@ -1,6 +1,6 @@
 //! What may be wrong with a policy, each fault with its field and what to write instead.
 
-use super::{GroupSpec, ServiceSpec};
+use super::{GroupSpec, OnFeedSilent, ServiceSpec};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     format,
@@ -13,13 +13,17 @@ use model::{Millis, ServiceName};
 const LEASE_MIN: Millis = Millis(500);
 /// Longest lease: nobody waits more than a minute for certainty.
 const LEASE_MAX: Millis = Millis(60_000);
-/// Longest dwell and longest start of a service: who needs more than an hour
-/// does not need automatic failover.
+/// Longest dwell, longest start of a service and oldest data: who needs more
+/// than an hour does not need automatic failover.
 const WAIT_MAX: Millis = Millis::from_secs(3600);
 /// Longest cool-down: a week.
 const COOL_DOWN_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
 /// A group has at most this many sites, hosts a site, and services.
 const LIST_MAX: usize = 100;
+
+/// A group uses at most this many fence hooks: a provider's and a venue's for
+/// each of a few places.
+const HOOKS_MAX: usize = 10;
 
 /// One thing wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +62,15 @@ impl GroupSpec {
         let waits = [
             ("group.dwell", self.dwell, WAIT_MAX),
             ("group.cool_down", self.cool_down, COOL_DOWN_MAX),
+            ("group.max_data_lag", self.max_data_lag.unwrap_or_default(), WAIT_MAX),
         ];
         for (field, given, most) in waits.into_iter().filter(|(_, given, most)| given > most) {
             let message = format!("{given} is more than {most}");
             faults.push(fault(field, message, "write a shorter time"));
+        }
+        if self.on_feed_silent == OnFeedSilent::Failover && self.feeds.is_empty() {
+            let message = "on_feed_silent = \"failover\" without any feed".to_string();
+            faults.push(fault("group.on_feed_silent", message, "add a [[feed]]"));
         }
         if self.site(&self.primary).is_none() {
             let names: Vec<&str> = self.sites.iter().map(|site| site.name.as_str()).collect();
@@ -78,6 +87,7 @@ impl GroupSpec {
                 "add a [[site]] for the standby",
             ));
         }
+        faults.extend(self.check_hooks());
         for (field, count) in [("site", self.sites.len()), ("service", self.services.len())] {
             if count > LIST_MAX {
                 let message = format!("{count} entries; at most {LIST_MAX} are accepted");
@@ -85,6 +95,21 @@ impl GroupSpec {
             }
         }
         faults
+    }
+
+    fn check_hooks(&self) -> Vec<SpecFault> {
+        let names: BTreeSet<&String> = self.fence.iter().collect();
+        let message = if self.fence.len() > HOOKS_MAX {
+            format!("{} hooks; at most {HOOKS_MAX} are accepted", self.fence.len())
+        } else if names.len() != self.fence.len() {
+            "a hook is named twice".to_string()
+        } else if names.iter().any(|name| name.is_empty()) {
+            "a hook's name is empty".to_string()
+        } else {
+            return Vec::new();
+        };
+        let hint = "name each [[fence]] of coordinator.toml that this group may use, once";
+        Vec::from([fault("group.fence", message, hint)])
     }
 
     fn check_sites(&self) -> Vec<SpecFault> {

@@ -5,6 +5,7 @@ mod check;
 mod timing;
 
 pub use check::SpecFault;
+pub(crate) use timing::OBSERVER_LATE;
 pub use timing::{Bound, Timing};
 
 use crate::fence::ProofLevel;
@@ -26,6 +27,17 @@ pub enum OnServiceFailed {
     Failover,
     /// Leave it to a person.
     Hold,
+}
+
+/// What to do when a feed is silent on the active site while another site hears it (C8).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFeedSilent {
+    /// Leave it to a person.
+    #[default]
+    Hold,
+    /// Move the group.
+    Failover,
 }
 
 /// One place where the group can be active.
@@ -79,6 +91,23 @@ pub struct GroupSpec {
     pub services: Vec<ServiceSpec>,
     /// Probes that must hear fresh messages for a site to count as verified.
     pub feeds: Vec<ProbeName>,
+    /// What a feed leads to that is silent on the active site alone (C8).
+    #[serde(default)]
+    pub on_feed_silent: OnFeedSilent,
+    /// How far the data of the new site may lag behind for an automatic failover;
+    /// `None` when it is not asked.
+    #[serde(default)]
+    pub max_data_lag: Option<Millis>,
+    /// Whether the active site may go on without a quorum by the other sites'
+    /// promises (A6). Takes effect with the next activation.
+    #[serde(default)]
+    pub failsafe: bool,
+    /// Fence hooks by name, as coordinator.toml has them, for levels 4 and 5.
+    #[serde(default)]
+    pub fence: Vec<String>,
+    /// Whether accepting a weaker proof takes a second operator.
+    #[serde(default)]
+    pub two_operators: bool,
 }
 
 impl GroupSpec {
@@ -151,6 +180,16 @@ impl GroupSpec {
         differ("sites", sites_line(&old.sites), sites_line(&self.sites));
         differ("services", services_line(&old.services), services_line(&self.services));
         differ("feeds", names(&old.feeds), names(&self.feeds));
+        differ(
+            "on_feed_silent",
+            format!("{:?}", old.on_feed_silent).to_lowercase(),
+            format!("{:?}", self.on_feed_silent).to_lowercase(),
+        );
+        let lag = |spec: &Self| spec.max_data_lag.map_or("not asked".into(), |lag| lag.to_string());
+        differ("max_data_lag", lag(old), lag(self));
+        differ("failsafe", old.failsafe.to_string(), self.failsafe.to_string());
+        differ("fence", names(&old.fence), names(&self.fence));
+        differ("two_operators", old.two_operators.to_string(), self.two_operators.to_string());
         lines
     }
 }

@@ -1,15 +1,16 @@
 //! Every bound of a group, each with its formula, from the one knob `lease` (T).
 
+use crate::suspicion::FIRST_CONTACT;
 use alloc::{vec, vec::Vec};
-use model::Millis;
+use model::{Derived, Millis};
 use serde::{Deserialize, Serialize};
 
-/// Floor of the heartbeat interval.
-const HEARTBEAT_MIN: Millis = Millis(50);
-/// Floor of the skew margin m.
-const SKEW_MIN: Millis = Millis(100);
-/// Missed heartbeats that make a host suspect.
-const MISSED_MAX: u64 = 5;
+/// The gap between two ticks of an agent that closes its gate (A5); the same on
+/// every host, whatever T is.
+const AGENT_STALL: Millis = Millis(250);
+/// A tick of a coordinator that is this late makes it abstain (C5).
+pub(crate) const OBSERVER_LATE: Millis = Millis(200);
+
 /// Every bound of a group, derived from T.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
@@ -25,7 +26,7 @@ pub struct Timing {
     pub skew_margin: Millis,
     /// 5 heartbeats.
     pub suspicion: Millis,
-    /// How long a suspect must stay silent.
+    /// How long a host must have been silent, from its last word on.
     pub dwell: Millis,
 }
 
@@ -46,34 +47,51 @@ impl Timing {
     /// Derives every bound from T and the dwell.
     #[must_use]
     pub fn derive(lease: Millis, dwell: Millis) -> Self {
-        let heartbeat = lease.div_ceil(10).max(HEARTBEAT_MIN);
-        Self {
-            lease,
-            heartbeat,
-            gate_margin: lease.div_ceil(20),
-            rate_error: lease.div_ceil(100),
-            skew_margin: lease.div_ceil(20).max(SKEW_MIN),
-            suspicion: heartbeat.times(MISSED_MAX),
-            dwell,
-        }
+        let Derived { lease, heartbeat, gate_margin, rate_error, skew_margin, suspicion } =
+            Derived::of(lease);
+        Self { lease, heartbeat, gate_margin, rate_error, skew_margin, suspicion, dwell }
+    }
+
+    /// The part that follows from T alone, which every node derives for itself.
+    #[must_use]
+    pub const fn derived(&self) -> Derived {
+        let Self { lease, heartbeat, gate_margin, rate_error, skew_margin, suspicion, dwell: _ } =
+            *self;
+        Derived { lease, heartbeat, gate_margin, rate_error, skew_margin, suspicion }
     }
 
     /// `T(1+rho)+m`: after this long without a grant no lease of the group can live (C4).
     #[must_use]
     pub fn lapse(&self) -> Millis {
-        self.lease + self.rate_error + self.skew_margin
+        self.derived().lapse()
     }
 
-    /// From the last heartbeat to the automatic decision.
+    /// From the last heartbeat to the automatic decision. The dwell counts from
+    /// that word on, not from the suspicion: with a dwell of T the host's own lease
+    /// ends by then, and a longer wait would only lengthen an outage that is there.
     #[must_use]
     pub fn detection(&self) -> Millis {
-        self.suspicion + self.dwell
+        self.suspicion.max(self.dwell)
+    }
+
+    /// How long the active host goes without a grant before it asks the other
+    /// sites for promises (A6): half a lease, so that two rounds fit before its end.
+    #[must_use]
+    pub const fn failsafe_ask(&self) -> Millis {
+        Millis(self.lease.0 / 2)
     }
 
     /// Every bound with its formula, in the order in which they come to bear.
     #[must_use]
     pub fn bounds(&self) -> Vec<Bound> {
-        let bound = |name, value, formula, meaning| Bound { name, value, formula, meaning };
+        let mut bounds = self.of_lease();
+        bounds.extend(self.of_failsafe());
+        bounds.extend(self.of_failover());
+        bounds
+    }
+
+    /// What keeps a host active, and what stops it.
+    fn of_lease(&self) -> Vec<Bound> {
         vec![
             bound(
                 "lease",
@@ -81,11 +99,12 @@ impl Timing {
                 "T, set by the operator",
                 "how long a host may act without hearing from a quorum",
             ),
+            bound("heartbeat", self.heartbeat, "max(T/10, 50 ms)", "how often an agent speaks"),
             bound(
-                "heartbeat",
+                "renewal",
                 self.heartbeat,
-                "max(T/10, 50 ms)",
-                "how often an agent speaks and renews",
+                "heartbeat",
+                "how often an active host asks for its lease (A2)",
             ),
             bound(
                 "gate_margin",
@@ -93,6 +112,42 @@ impl Timing {
                 "T/20",
                 "how long before the lease's end the host stops",
             ),
+            bound(
+                "stop",
+                self.lease.saturating_sub(self.gate_margin),
+                "T - gate margin",
+                "from sending the last renewal that was granted to the closed gate (A2, A3)",
+            ),
+            bound(
+                "agent_stall",
+                AGENT_STALL,
+                "fixed",
+                "a gap in an agent's own time that closes its gate until a new grant (A5)",
+            ),
+        ]
+    }
+
+    /// What promises between agents are worth.
+    fn of_failsafe(&self) -> Vec<Bound> {
+        vec![
+            bound(
+                "failsafe_ask",
+                self.failsafe_ask(),
+                "T/2",
+                "without a grant for this long the active host asks the other sites to promise (A6)",
+            ),
+            bound(
+                "promise",
+                self.lapse(),
+                "T * 1.01 + skew margin",
+                "how long a promise binds, and how long a restarted agent refuses to become active (A6)",
+            ),
+        ]
+    }
+
+    /// What a failover waits for.
+    fn of_failover(&self) -> Vec<Bound> {
+        vec![
             bound(
                 "rate_error",
                 self.rate_error,
@@ -107,22 +162,34 @@ impl Timing {
             ),
             bound("suspicion", self.suspicion, "5 heartbeats", "silence that makes a host suspect"),
             bound(
+                "observer_late",
+                OBSERVER_LATE,
+                "fixed",
+                "a coordinator whose own tick is this late abstains: it counts nobody's silence (C5)",
+            ),
+            bound(
                 "dwell",
                 self.dwell,
                 "T unless set",
-                "how long a suspect must stay silent before failover starts",
+                "how long a host must have been silent before failover starts",
             ),
             bound(
                 "detection",
                 self.detection(),
-                "suspicion + dwell",
+                "max(suspicion, dwell)",
                 "from the last heartbeat to the decision",
+            ),
+            bound(
+                "first_contact",
+                FIRST_CONTACT + self.detection(),
+                "5 s + detection",
+                "how long a new leader waits for a host that it has never heard",
             ),
             bound(
                 "lapse",
                 self.lapse(),
                 "T * 1.01 + skew margin",
-                "from the last grant to a proven lapse",
+                "from the last grant, or the leader's election, to a proven lapse (C4)",
             ),
             bound(
                 "activation",
@@ -132,4 +199,13 @@ impl Timing {
             ),
         ]
     }
+}
+
+const fn bound(
+    name: &'static str,
+    value: Millis,
+    formula: &'static str,
+    meaning: &'static str,
+) -> Bound {
+    Bound { name, value, formula, meaning }
 }

@@ -3,111 +3,42 @@
 
 use super::{
     Hook, Move, Progress, Scene, commit,
-    words::{fence_failure, success_words, trouble_words, unanswered},
+    words::{success_words, trouble_words, unanswered},
 };
 use crate::{
     effect::{DnsOrder, Effect},
-    fence::{self, HostFence, ProofLevel},
     plan::{Plan, Step, StepKind},
     record::{Record, StepResult},
     state::Group,
-    suspicion::Standing,
-    view::HostView,
 };
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
-use model::{
-    Action, Command, CommandId, Epoch, HostId, Millis, Outcome, ProbeName, ServiceState, StepId,
-};
+use alloc::{format, string::String, vec::Vec};
+use model::{Action, Command, CommandId, Epoch, HostId, Millis, ProbeName, StepId};
 
 /// A command without an answer is sent again after this long: agents answer a
 /// repeated one from their ledger.
 pub(super) const RESEND: Millis = Millis(1000);
-/// How long an acknowledgement of a host that is heard is worth waiting for: a
-/// kill-first stop takes well under a second, a hung Docker call its 10 s deadline.
-const FENCE_PATIENCE: Millis = Millis(12_000);
-/// How long a fence may take beyond the lapse before a person must look.
-const FENCE_GRACE: Millis = Millis(30_000);
 /// How long taking the lease may take at least: an election and a reconnection.
 const PROMOTE_MIN: Millis = Millis(10_000);
 /// How long the new site has for its first fresh message.
 const VERIFY: Millis = Millis(60_000);
 /// Over an agent's own deadline, before its silence counts as a failure.
 const ANSWER_GRACE: Millis = Millis(3000);
+/// How long a host may fall silent in the middle of its step: an agent that is
+/// started again is back within a few seconds, and its answer is in its ledger.
+const SILENT_MAX: Millis = Millis(15_000);
 
-fn finish(plan: &Plan, progress: &Progress, result: StepResult, scene: &Scene<'_>) -> Move {
+pub(super) fn finish(
+    plan: &Plan,
+    progress: &Progress,
+    result: StepResult,
+    scene: &Scene<'_>,
+) -> Move {
     commit(Record::StepFinished {
         plan: plan.id,
         step: progress.step,
         attempt: progress.attempt,
         result,
         at: scene.now.wall,
-    })
-}
-
-/// Fencing: ask every host, count acknowledgements and lapses (C4).
-pub(super) fn run_fence(
-    scene: &Scene<'_>,
-    group: &Group,
-    plan: &Plan,
-    (id, hosts): (StepId, &[HostId]),
-    progress: &mut Progress,
-) -> Move {
-    let timing = group.spec.timing();
-    let now = scene.now.mono;
-    let mut known = BTreeMap::new();
-    for (part, host) in (0u32..).zip(hosts) {
-        let acknowledged = match progress.reports.get(&part) {
-            Some(Outcome::Fenced { gate_closed, .. }) => Some(*gate_closed),
-            _ => None,
-        };
-        let seen = scene.view.host(host);
-        let standing = seen
-            .and_then(|s| s.heartbeat.groups.iter().find(|standing| standing.group == plan.group));
-        let silence = seen.map(|s| now.since(s.heard));
-        let alive = Standing::of(silence, Millis::ZERO, &timing) == Standing::Alive;
-        let gate_armed = standing.is_some_and(|standing| fence::armed(standing.gate));
-        let runs = seen.is_some_and(|seen| still_runs(seen, plan));
-        let fence = HostFence {
-            acknowledged,
-            lapses_at: scene.renewals.lapses_at(&plan.group, host, scene.elected, &timing),
-            gate_armed,
-            in_contact: alive && !progress.reports.contains_key(&part),
-            contradicted: alive && !gate_armed && runs,
-        };
-        known.insert(host.clone(), fence);
-    }
-    let patience = progress.begun + FENCE_PATIENCE;
-    let concluded =
-        fence::conclude(&plan.group, plan.epoch_before, &known, plan.proof_needed, now, patience);
-    if let Some(proof) = concluded {
-        return commit(Record::Fenced { plan: plan.id, step: id, proof, at: scene.now.wall });
-    }
-    let lapse = if known.values().all(|fence| fence.gate_armed) {
-        ProofLevel::LapsedBehindGate
-    } else {
-        ProofLevel::Lapsed
-    };
-    // Where a lapse would do, it is waited for; else a refusal is worth a new try.
-    let in_vain = lapse < plan.proof_needed || known.values().any(|fence| fence.contradicted);
-    let hopeless = in_vain
-        && progress.reports.values().any(|outcome| trouble_words(outcome).is_some())
-        && now >= progress.begun + RESEND;
-    if hopeless || now >= progress.begun + timing.lapse() + FENCE_GRACE {
-        let detail = fence_failure(plan, &known, progress);
-        return finish(plan, progress, StepResult::Failed { detail }, scene);
-    }
-    dispatch(scene, plan, progress, hosts, plan.epoch_before, FENCE_PATIENCE, &Action::Fence)
-}
-
-/// Whether the host's own last word is that an exclusive service of the group
-/// runs there. A driver that cannot tell counts as running, unless an operator
-/// took the decision.
-fn still_runs(seen: &HostView, plan: &Plan) -> bool {
-    let services = seen.heartbeat.services.iter();
-    services.filter(|s| s.exclusive && s.group == plan.group).any(|service| match service.state {
-        ServiceState::Starting | ServiceState::Running | ServiceState::Unhealthy => true,
-        ServiceState::Unknown => plan.by.is_none(),
-        ServiceState::Stopped | ServiceState::Failed => false,
     })
 }
 
@@ -161,7 +92,10 @@ pub(super) fn run_commands(
     let timing = group.spec.timing();
     let (action, deadline) = match &step.kind {
         StepKind::Promote { .. } => {
-            (Action::Promote { site: plan.to.clone() }, PROMOTE_MIN.max(timing.lease.times(2)))
+            // A promise of the target's, or one that it may have forgotten, binds
+            // it for a lapse (A6); then the lease has to come.
+            let deadline = PROMOTE_MIN.max(timing.lapse() + timing.lease);
+            (Action::Promote { site: plan.to.clone() }, deadline)
         }
         StepKind::Start { service, .. } => {
             let spec = group.spec.services.iter().find(|s| s.name == *service);
@@ -182,6 +116,10 @@ pub(super) fn run_commands(
         let detail = success_words(hosts, progress);
         return finish(plan, progress, StepResult::Done { detail }, scene);
     }
+    if let Some((host, silence)) = lost(scene, hosts, progress, timing.detection()) {
+        let detail = format!("host {host} is lost: silent for {silence}");
+        return finish(plan, progress, StepResult::Failed { detail }, scene);
+    }
     if scene.now.mono >= progress.begun + deadline + ANSWER_GRACE {
         let excuse =
             progress.excuse.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
@@ -189,7 +127,25 @@ pub(super) fn run_commands(
         let detail = format!("not done within {deadline} by {silent}{excuse}");
         return finish(plan, progress, StepResult::Failed { detail }, scene);
     }
-    dispatch(scene, plan, progress, hosts, group.epoch, deadline, &action)
+    Move::Act(dispatch(scene, plan, progress, hosts, group.epoch, deadline, &action))
+}
+
+/// A host that owes an answer and is not heard any more: nobody need wait for
+/// the whole of its step's time.
+fn lost<'a>(
+    scene: &Scene<'_>,
+    hosts: &'a [HostId],
+    progress: &Progress,
+    detection: Millis,
+) -> Option<(&'a HostId, Millis)> {
+    let owing = (0u32..).zip(hosts).filter(|(part, _)| !progress.reports.contains_key(part));
+    let silence = |host: &HostId| {
+        let heard = scene.view.host(host).map_or(scene.elected, |seen| seen.heard);
+        scene.now.mono.since(heard.max(progress.begun))
+    };
+    owing
+        .map(|(_, host)| (host, silence(host)))
+        .find(|(_, silence)| *silence >= SILENT_MAX.max(detection))
 }
 
 fn first_failure(hosts: &[HostId], progress: &Progress) -> Option<String> {
@@ -200,7 +156,7 @@ fn first_failure(hosts: &[HostId], progress: &Progress) -> Option<String> {
 }
 
 /// Sends the action to every host that has not answered, and again after a while.
-fn dispatch(
+pub(super) fn dispatch(
     scene: &Scene<'_>,
     plan: &Plan,
     progress: &mut Progress,
@@ -208,16 +164,16 @@ fn dispatch(
     epoch: Epoch,
     deadline: Millis,
     action: &Action,
-) -> Move {
+) -> Vec<Effect> {
     let now = scene.now.mono;
     let mut effects = Vec::new();
     for (part, host) in (0u32..).zip(hosts) {
         let answered = progress.reports.contains_key(&part);
-        let recent = progress.sent.get(&part).is_some_and(|sent| now.since(*sent) < RESEND);
+        let recent = progress.again.get(&part).is_some_and(|again| now < *again);
         if answered || recent {
             continue;
         }
-        progress.sent.insert(part, now);
+        progress.again.insert(part, now + RESEND);
         let id = CommandId { plan: plan.id, step: progress.step, attempt: progress.attempt, part };
         effects.push(Effect::Dispatch(Command {
             id,
@@ -229,7 +185,7 @@ fn dispatch(
             action: of_host(scene, plan, hosts, host, action),
         }));
     }
-    Move::Act(effects)
+    effects
 }
 
 /// The action as one host gets it: of the group's feeds, those that it has

@@ -3,12 +3,15 @@
 //! plan; what is here can be lost, and a new leader finds its way from the record.
 
 mod act;
+mod fencing;
+mod hooks;
 mod words;
 
 use crate::{
     effect::Effect,
     event::{HookResult, Now},
-    fence::FenceProof,
+    failsafe::{HeartbeatId, heartbeats},
+    fence::{FenceProof, ProofLevel},
     lease::Renewals,
     plan::{Plan, PlanKind, Step, StepKind, StepState},
     policy::ServiceSpec,
@@ -16,7 +19,7 @@ use crate::{
     state::{Group, State},
     view::View,
 };
-use act::{RESEND, run_commands, run_fence, run_redirect};
+use act::{RESEND, run_commands, run_redirect};
 use alloc::{
     boxed::Box,
     collections::BTreeMap,
@@ -24,7 +27,10 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use model::{AttemptId, Mono, Outcome, PlanId, Refusal, StepId, StepReport, Term};
+use fencing::run_fence;
+use hooks::HookCalls;
+pub(crate) use hooks::{HookWord, usable};
+use model::{AttemptId, HostId, Mono, Outcome, PlanId, Refusal, StepId, StepReport, Term};
 
 /// What this leader knows of the step under way, and may forget.
 #[derive(Debug, Clone)]
@@ -32,11 +38,15 @@ pub(crate) struct Progress {
     step: StepId,
     attempt: AttemptId,
     begun: Mono,
-    sent: BTreeMap<u32, Mono>,
+    /// When each part may be sent again.
+    again: BTreeMap<u32, Mono>,
     reports: BTreeMap<u32, Outcome>,
     /// Why a host could not begin yet, for the words of a failure.
     excuse: Option<String>,
     hook: Hook,
+    /// The target's newest heartbeats when the try began (C4 under failsafe).
+    before: BTreeMap<HostId, HeartbeatId>,
+    hooks: HookCalls,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +57,22 @@ enum Hook {
 }
 
 impl Progress {
-    fn new(step: StepId, attempt: AttemptId, now: Mono) -> Self {
+    fn new(
+        step: StepId,
+        attempt: AttemptId,
+        now: Mono,
+        before: BTreeMap<HostId, HeartbeatId>,
+    ) -> Self {
         Self {
             step,
             attempt,
             begun: now,
-            sent: BTreeMap::new(),
+            again: BTreeMap::new(),
             reports: BTreeMap::new(),
             excuse: None,
             hook: Hook::NotCalled,
+            before,
+            hooks: HookCalls::default(),
         }
     }
 }
@@ -68,6 +85,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) term: Term,
     pub(crate) elected: Mono,
     pub(crate) now: Now,
+    /// The fence hooks that this coordinator has.
+    pub(crate) hooks: &'a [(String, ProofLevel)],
 }
 
 /// What a plan needs next.
@@ -97,7 +116,7 @@ impl Runner {
     }
 
     /// Takes in an agent's report; one about another try is dropped.
-    pub(crate) fn report(&mut self, state: &State, report: &StepReport) {
+    pub(crate) fn report(&mut self, state: &State, report: &StepReport, now: Mono) {
         let Some(plan) = state.plans.get(&report.id.plan) else { return };
         let Some(progress) = self.progress.get_mut(&report.id.plan) else { return };
         let asked = plan
@@ -116,14 +135,22 @@ impl Runner {
         {
             let step = plan.step(report.id.step).map(|step| &step.kind);
             match (&report.outcome, step) {
-                // The lease is on its way, or lapsed meanwhile: it is asked again
-                // until the step's own deadline.
+                // The lease is on its way, or lapsed meanwhile, or a promise still
+                // binds the host (A6): it is asked again until the step's deadline.
                 (
-                    Outcome::Refused(refusal @ Refusal::NoLease { .. }),
+                    Outcome::Refused(
+                        refusal @ (Refusal::NoLease { .. } | Refusal::Promised { .. }),
+                    ),
                     Some(
                         StepKind::Promote { .. } | StepKind::Start { .. } | StepKind::Verify { .. },
                     ),
-                ) => progress.excuse = Some(format!("{}: {refusal}", report.host)),
+                ) => {
+                    if let Refusal::Promised { left } = refusal {
+                        // When the promise is over is known: then, not up to a second later.
+                        progress.again.insert(report.id.part, now + (*left).min(RESEND));
+                    }
+                    progress.excuse = Some(format!("{}: {refusal}", report.host));
+                }
                 _ => {
                     let outcome = checked(state, plan, report);
                     progress.reports.insert(report.id.part, outcome);
@@ -199,13 +226,15 @@ impl Runner {
         }
         let known = self.progress.get(&plan.id);
         if known.is_none_or(|p| p.step != id || p.attempt != attempt) {
-            self.progress.insert(plan.id, Progress::new(id, attempt, now));
+            let target = group.spec.site(&plan.to).map(|site| site.hosts.as_slice());
+            let before = heartbeats(scene.view, target.unwrap_or_default());
+            self.progress.insert(plan.id, Progress::new(id, attempt, now, before));
         }
         let Some(progress) = self.progress.get_mut(&plan.id) else {
             return Move::Act(Vec::new());
         };
         match &step.kind {
-            StepKind::Fence { hosts } => run_fence(scene, group, plan, (id, hosts), progress),
+            StepKind::Fence { hosts, .. } => run_fence(scene, group, plan, (id, hosts), progress),
             StepKind::Redirect => run_redirect(scene, group, plan, id, progress),
             StepKind::Promote { .. } | StepKind::Start { .. } | StepKind::Verify { .. } => {
                 run_commands(scene, group, plan, (id, step), progress)

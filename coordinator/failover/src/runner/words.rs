@@ -1,30 +1,32 @@
 //! A step's outcome in words.
 
-use super::Progress;
-use crate::{fence::HostFence, plan::Plan};
+use super::{
+    Progress,
+    fencing::{Evidence, besides},
+};
+use crate::plan::Plan;
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString},
     vec::Vec,
 };
 use model::{HostId, Outcome};
 
-pub(super) fn fence_failure(
-    plan: &Plan,
-    known: &BTreeMap<HostId, HostFence>,
-    progress: &Progress,
-) -> String {
+pub(super) fn fence_failure(plan: &Plan, evidence: &Evidence, progress: &Progress) -> String {
+    let known = evidence.known.iter();
     let silent: Vec<&str> = known
-        .iter()
         .filter(|(_, fence)| fence.acknowledged.is_none())
         .map(|(host, _)| host.as_str())
         .collect();
-    let said: Vec<String> = progress.reports.values().filter_map(trouble_words).collect();
+    let mut said: Vec<String> = progress.reports.values().filter_map(trouble_words).collect();
+    said.extend(besides(evidence, progress));
+    let acknowledged = match silent.is_empty() {
+        true => "no more than acknowledgements".to_string(),
+        false => format!("no acknowledgement from {}", silent.join(", ")),
+    };
     format!(
-        "proof level {} was not reached: no acknowledgement from {}{}{}",
+        "proof level {} was not reached: {acknowledged}{}{}",
         plan.proof_needed,
-        silent.join(", "),
         if said.is_empty() { "" } else { ": " },
         said.join("; ")
     )

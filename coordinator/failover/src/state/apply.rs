@@ -1,17 +1,27 @@
 //! One record into the state: the dispatch, policies, holds and the outbox.
 
-use super::{Applied, Certificate, Group, Hold, State};
+use super::{Applied, CONSIDERED_MAX, Certificate, Considered, Group, Hold, NO_INCIDENT, State};
 use crate::{
+    decision::{self, Decision, Reason},
     outbox::{ATTEMPTS_MAX, ChannelDelivery, ChannelState, Notification},
     policy::GroupSpec,
     record::{Position, Record},
+    sight::Sight,
 };
 use alloc::{
-    collections::BTreeMap,
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
     format,
     string::{String, ToString},
 };
-use model::{AttemptId, Epoch, GroupId, IncidentId, Millis, NotificationId, Severity, Wall};
+use model::{
+    AttemptId, Epoch, GroupId, HostDeed, HostId, HostOrder, IncidentId, Millis, NotificationId,
+    OrderId, Severity, Wall,
+};
+
+/// A block of one kind is told again only after this time: a host whose silence
+/// comes and goes must not wake a person every minute.
+const BLOCK_APART: Millis = Millis::from_secs(300);
 
 pub(super) fn ignored(why: impl Into<String>) -> Applied {
     Applied::Ignored(why.into())
@@ -74,6 +84,13 @@ impl State {
                 self.revoked.insert(serial.clone(), reason.clone());
                 Applied::Done
             }
+            Record::Considered { group, evidence, decision, at } => {
+                self.apply_considered(group, evidence, decision, *at)
+            }
+            Record::HostOrdered { host, deed, by, reason, at } => {
+                self.apply_host_ordered(host, *deed, (by, reason), *at)
+            }
+            Record::ApprovalAsked { asked, at } => self.apply_approval_asked(asked, *at),
         }
     }
 
@@ -90,6 +107,9 @@ impl State {
                     plan: None,
                     hold: None,
                     failed_over_at: None,
+                    considered: VecDeque::new(),
+                    blocked: None,
+                    failsafe: None,
                 };
                 self.groups.insert(spec.name.clone(), group);
                 Applied::Done
@@ -145,6 +165,74 @@ impl State {
         }
         group.hold = hold;
         Applied::Done
+    }
+
+    /// The newest order for a host takes the place of the one before: what an
+    /// agent did not hear of meanwhile is out of date.
+    fn apply_host_ordered(
+        &mut self,
+        host: &HostId,
+        deed: HostDeed,
+        (by, reason): (&str, &str),
+        at: Wall,
+    ) -> Applied {
+        if !self.named_hosts().any(|named| named == host) {
+            return ignored(format!("no group names a host {host}; `coordctl status` lists them"));
+        }
+        self.last_order += 1;
+        let id = OrderId { number: self.last_order, at };
+        let order = HostOrder { id, deed, by: by.into(), reason: reason.into() };
+        self.orders.insert(host.clone(), order);
+        Applied::HostOrdered(id)
+    }
+
+    fn apply_considered(
+        &mut self,
+        group: &GroupId,
+        evidence: &Sight,
+        decision: &Decision,
+        at: Wall,
+    ) -> Applied {
+        if let Decision::Hold(reason) = decision
+            && reason.is_block()
+        {
+            self.tell_block(group, evidence, reason, at);
+        }
+        let Some(group) = self.groups.get_mut(group) else {
+            return ignored(format!("no group is called {group}"));
+        };
+        let (evidence, decision) = (Box::new(evidence.clone()), decision.clone());
+        group.considered.push_back(Considered { evidence, decision, at });
+        while group.considered.len() > CONSIDERED_MAX {
+            group.considered.pop_front();
+        }
+        Applied::Done
+    }
+
+    /// Certain trouble, and nothing moves by itself: a person has to know. Once for
+    /// each kind of block while it comes and goes.
+    fn tell_block(&mut self, name: &GroupId, evidence: &Sight, reason: &Reason, at: Wall) {
+        let Some(group) = self.groups.get_mut(name) else { return };
+        // A plan that was given up has told it already.
+        let told_by_plan = group.hold.as_ref().is_some_and(|hold| hold.plan.is_some());
+        let (word, last) = (reason.word(), group.blocked.as_ref());
+        let lately = last.is_some_and(|(kind, told)| {
+            kind == word && at.0.saturating_sub(told.0) < BLOCK_APART.0
+        });
+        let Some(cause) = decision::cause(evidence).filter(|_| !told_by_plan && !lately) else {
+            return;
+        };
+        group.blocked = Some((word.into(), at));
+        let mut others =
+            group.spec.sites.iter().filter(|site| Some(&site.name) != group.active.as_ref());
+        let to = others.next().map(|site| format!(" --to {}", site.name)).unwrap_or_default();
+        let body = format!(
+            "{cause}. Nothing moves by itself: {reason}. What was seen: coordctl explain {name}. \
+             What stands against a move: coordctl failover {name}{to} --dry-run"
+        );
+        let incident = self.open_incident(name).map_or(NO_INCIDENT, |incident| incident.id);
+        let title = format!("{name}: trouble, and no failover");
+        self.notify((cause.severity(), name, incident), &title, body, at);
     }
 
     pub(super) fn notify(

@@ -6,25 +6,39 @@
 //! ignored with the reason, on every coordinator alike.
 
 mod apply;
+mod approvals;
 mod identity;
 mod moves;
 
 use crate::{
+    approval::{Approval, ApprovalId},
+    decision::Decision,
     incident::{Incident, IncidentState},
     outbox::Notification,
     plan::Plan,
     policy::GroupSpec,
     record::Position,
+    sight::Sight,
 };
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
 use model::{
-    Epoch, GroupAssignment, GroupId, HostId, IncidentId, Millis, NotificationId, PlanId, SiteId,
+    Epoch, GroupId, HostId, HostOrder, IncidentId, Millis, NotificationId, OrderId, PlanId, SiteId,
     Wall,
 };
 use serde::{Deserialize, Serialize};
 
 /// Closed plans and incidents kept: about two years of a bad month's.
 const HISTORY_MAX: usize = 200;
+/// Non-decisions kept a group: a story of one bad night.
+pub(crate) const CONSIDERED_MAX: usize = 50;
+/// What a notification that belongs to no incident says: incidents begin at 1.
+const NO_INCIDENT: IncidentId = IncidentId(0);
 /// Settled notifications kept.
 const OUTBOX_MAX: usize = 500;
 
@@ -48,6 +62,17 @@ impl Hold {
     }
 }
 
+/// Trouble that was looked at and led to no plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Considered {
+    /// What the decision saw.
+    pub evidence: Box<Sight>,
+    /// What it was.
+    pub decision: Decision,
+    /// When.
+    pub at: Wall,
+}
+
 /// One group's facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -63,6 +88,16 @@ pub struct Group {
     pub hold: Option<Hold>,
     /// When the last failover was completed (C7: completed ones only).
     pub failed_over_at: Option<Wall>,
+    /// The newest times at which there was trouble and nothing was opened, oldest first.
+    #[serde(default)]
+    pub considered: VecDeque<Considered>,
+    /// The block (by its reason's word) that was notified last, and when.
+    #[serde(default)]
+    pub blocked: Option<(String, Wall)>,
+    /// Every host of every site as of the activation of `epoch`, when the policy
+    /// allowed failsafe then (A6); `None` where it did not.
+    #[serde(default)]
+    pub failsafe: Option<Vec<HostId>>,
 }
 
 impl Group {
@@ -107,6 +142,10 @@ pub enum Applied {
     Done,
     /// A plan was opened.
     PlanOpened(PlanId),
+    /// A second operator must approve it, under this number.
+    ApprovalAsked(ApprovalId),
+    /// An order for a host was recorded.
+    HostOrdered(OrderId),
     /// It no longer fitted: the reason, in words.
     Ignored(String),
 }
@@ -135,6 +174,16 @@ pub struct State {
     last_plan: PlanId,
     last_incident: IncidentId,
     last_notification: NotificationId,
+    /// Requests that need, or had, a second operator: the newest ones.
+    #[serde(default)]
+    pub approvals: BTreeMap<ApprovalId, Approval>,
+    #[serde(default)]
+    last_approval: ApprovalId,
+    /// The newest order for each host.
+    #[serde(default)]
+    pub orders: BTreeMap<HostId, HostOrder>,
+    #[serde(default)]
+    last_order: u64,
 }
 
 impl State {
@@ -159,22 +208,15 @@ impl State {
             .find(|incident| incident.group == *group && incident.state != IncidentState::Closed)
     }
 
-    /// What the agent on `host` must know.
+    /// Whether the group's epoch is being fenced: a plan runs against the active
+    /// site, and the new epoch is not committed yet.
     #[must_use]
-    pub fn assignments(&self, host: &HostId) -> Vec<GroupAssignment> {
-        self.groups
-            .values()
-            .filter_map(|group| {
-                let site = group.spec.site_of(host)?;
-                Some(GroupAssignment {
-                    group: group.spec.name.clone(),
-                    site: site.name.clone(),
-                    active: group.active.clone(),
-                    epoch: group.epoch,
-                    lease: group.spec.lease,
-                })
-            })
-            .collect()
+    pub fn fencing(&self, group: &Group) -> bool {
+        self.running_plan(&group.spec.name).is_some_and(|plan| {
+            // Once the new epoch is committed nothing is being fenced any more, also
+            // where the plan brings back the very site that it fenced.
+            plan.from.is_some() && plan.from == group.active && plan.epoch_after.is_none()
+        })
     }
 
     /// Every host that a group names.

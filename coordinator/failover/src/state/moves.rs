@@ -2,6 +2,7 @@
 
 use super::{Applied, Hold, State, apply::ignored};
 use crate::{
+    failsafe,
     fence::FenceProof,
     incident::{Cause, Incident, IncidentState, TimelineEntry},
     plan::{Plan, PlanKind, PlanState, StepKind, StepState},
@@ -37,16 +38,21 @@ impl State {
                 draft.group, group.epoch
             ));
         }
-        if let Some(why) = misfit(&group.spec, draft) {
+        if let Some(why) = misfit(&group.spec, draft).or_else(|| self.not_approved(draft, at)) {
             return ignored(why);
         }
         let id = self.next_plan();
+        self.approved(draft, id);
         let incident = self.incident_for(draft, cause, evidence, at);
-        let plan = Plan::begin(id, incident, draft, at);
+        let mut plan = Plan::begin(id, incident, draft, at);
+        plan.data_lag = evidence.data_lag(&draft.to);
         let actor = Record::actor(plan.by.as_deref());
         let mut line = format!("plan {id}: {} to {} ({actor}): {cause}", plan.kind, plan.to);
         if !plan.reason.is_empty() {
             line = format!("{line}; proof {} accepted: {}", plan.proof_needed, plan.reason);
+        }
+        if let Some(second) = &plan.approved_by {
+            line = format!("{line}; approved by {second}");
         }
         if let Some(incident) = self.incidents.get_mut(&incident) {
             incident.plans.push(id);
@@ -77,7 +83,7 @@ impl State {
         }
         let id = self.next_incident();
         let mut timeline = vec![];
-        if matches!(cause, Cause::HostLost { .. } | Cause::ServiceFailed { .. }) {
+        if cause.severity() == Severity::Critical {
             timeline.push(TimelineEntry { at: draft.last_good, what: "last known good".into() });
             timeline.push(TimelineEntry { at: draft.suspected_at, what: "suspect".into() });
         }
@@ -235,6 +241,7 @@ impl State {
         }
         group.epoch = epoch;
         group.active = Some(site.clone());
+        group.failsafe = failsafe::frozen(&group.spec);
         let Some(found) = self.plans.get_mut(&plan) else { return ignored("no such plan") };
         found.epoch_after = Some(epoch);
         found.proof.get_or_insert_with(|| proof.clone());
@@ -330,7 +337,7 @@ fn misfit(spec: &GroupSpec, draft: &PlanDraft) -> Option<String> {
         return Some(format!("{} has no site {} any more", spec.name, draft.to));
     }
     let fenced = draft.steps.iter().find_map(|step| match &step.kind {
-        StepKind::Fence { hosts } => Some(hosts),
+        StepKind::Fence { hosts, .. } => Some(hosts),
         StepKind::Activate
         | StepKind::Promote { .. }
         | StepKind::Start { .. }

@@ -2,11 +2,19 @@
 
 use crate::world::{World, group, host};
 use failover::{Asker, Effect, Event, Record, Round, Ticket};
-use model::{Epoch, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce, Term, Wall};
+use model::{
+    Epoch, HostDeed, IsolationProfile, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis,
+    Nonce, Term, Wall,
+};
 
 fn request(epoch: u64, name: &str) -> Event {
-    let request =
-        LeaseRequest { group: group(), host: host(name), epoch: Epoch(epoch), nonce: Nonce(9) };
+    let request = LeaseRequest {
+        group: group(),
+        host: host(name),
+        epoch: Epoch(epoch),
+        nonce: Nonce(9),
+        derived: None,
+    };
     Event::Renewal { asker: Asker(4), request }
 }
 
@@ -83,9 +91,57 @@ fn a_superseded_epoch_is_told_the_committed_one() {
 fn a_session_is_told_where_its_groups_stand() {
     let mut world = World::running();
     let effects = step(&mut world, Event::SessionOpened { host: host("s1") });
-    let [Effect::Assign { host: told, term, groups }] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Assign { host: told, term, groups, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
     assert_eq!((told, *term, groups.len()), (&host("s1"), Term(1), 1));
     assert_eq!((groups[0].epoch, groups[0].site.as_str()), (Epoch(1), "standby"));
+}
+
+#[test]
+fn c1_an_order_for_a_host_leaves_once_it_is_committed_and_at_every_session() {
+    let mut world = World::running();
+    let ordered = |name: &str, deed| Record::HostOrdered {
+        host: host(name),
+        deed,
+        by: "ann".into(),
+        reason: "an odd process".into(),
+        at: Wall(7),
+    };
+    let isolate = HostDeed::Isolate {
+        profile: IsolationProfile::Breach,
+        span: Some(Millis(5000)),
+        force: false,
+    };
+    // Nothing but an append leaves before the commit.
+    let event = Event::Request {
+        id: failover::RequestId(99),
+        request: Box::new(failover::Request::Write(Box::new(ordered("p1", isolate)))),
+    };
+    let effects = step(&mut world, event);
+    assert!(matches!(&effects[..], [Effect::Append { .. }]), "{effects:?}");
+    let position = failover::Position { index: 900, term: Term(1) };
+    let record = Box::new(ordered("p1", isolate));
+    let effects = step(&mut world, Event::Committed { position, record });
+    let told = |effects: &[Effect]| {
+        let [Effect::Assign { host, order, .. }] = effects else { panic!("{effects:?}") };
+        (host.clone(), order.clone())
+    };
+    let (to, order) = told(&effects);
+    let order = order.unwrap();
+    assert_eq!((to, order.deed, order.by.as_str()), (host("p1"), isolate, "ann"));
+    // Again at every session, and nobody else's.
+    let again = step(&mut world, Event::SessionOpened { host: host("p1") });
+    assert_eq!(told(&again), (host("p1"), Some(order.clone())));
+    assert_eq!(told(&step(&mut world, Event::SessionOpened { host: host("s1") })).1, None);
+    // The newest takes its place, under another number.
+    let position = failover::Position { index: 901, term: Term(1) };
+    let record = Box::new(ordered("p1", HostDeed::Release));
+    let newer = told(&step(&mut world, Event::Committed { position, record })).1.unwrap();
+    assert!(newer.id != order.id && newer.deed == HostDeed::Release);
+    // For a host that nobody knows there is no order.
+    world.write(ordered("x9", HostDeed::Release));
+    assert!(matches!(world.answer(), Ok(failover::Applied::Ignored(why)) if why.contains("x9")));
 }
 
 #[test]

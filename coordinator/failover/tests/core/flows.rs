@@ -49,7 +49,7 @@ fn c4_a_new_leader_waits_a_whole_lapse_from_its_own_election() {
     let mut world = World::running();
     world.agent("p1").alive = false;
     // Enough for the decision, not for the plan.
-    world.pass(700);
+    world.pass(550);
     world.new_leader(2);
     let elected = world.mono;
     world.pass(8000);
@@ -143,8 +143,7 @@ fn c7_the_cool_down_follows_completed_failovers_only() {
     let mut world = World::running();
     world.agent("p1").alive = false;
     world.pass(3000);
-    world.agent("p1").alive = true;
-    world.agent("p1").boot = 2;
+    world.restart("p1");
     world.pass(500);
     world.agent("s1").alive = false;
     world.pass(5000);
@@ -199,7 +198,7 @@ fn two_operators_at_once_get_one_plan() {
 fn c5_a_stall_of_our_own_is_no_evidence_against_anybody() {
     let mut world = World::running();
     // The coordinator is stopped for ten seconds; nothing is heard meanwhile.
-    world.mono += Millis(10_000);
+    world.stall(10_000);
     world.agents.values_mut().for_each(|agent| agent.lease_until = None);
     world.step(failover::Event::Tick);
     assert!(world.state().running_plan(&group()).is_none());

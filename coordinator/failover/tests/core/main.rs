@@ -2,11 +2,30 @@
 //! flows, troubles, and random storms.
 
 #[cfg(test)]
+mod approvals;
+mod blocked;
+#[cfg(test)]
 mod effects;
+#[cfg(test)]
+mod explained;
+#[cfg(test)]
+mod failsafe;
+#[cfg(test)]
+mod feeds;
+#[cfg(test)]
+mod fellows;
+#[cfg(test)]
+mod fencing;
 #[cfg(test)]
 mod flows;
 #[cfg(test)]
+mod observers;
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod standby;
 #[cfg(test)]
 mod storms;
 #[cfg(test)]

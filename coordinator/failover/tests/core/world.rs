@@ -1,15 +1,16 @@
 //! A world of one engine: its own journal, agents that live on a script, a
 //! clock that moves only when told. Everything that leaves the engine is written down.
 
+use crate::fellows::{Fellows, voters};
 use failover::{
-    Applied, DeliveryResult, Effect, Engine, Event, GroupSpec, HookResult, Now, OnServiceFailed,
-    PlanKind, PlanRequest, Position, ProofLevel, Record, Request, RequestId, ServiceSpec, Settings,
-    SiteSpec, State,
+    Applied, ApprovalId, DeliveryResult, Effect, Engine, Event, FenceOrder, GroupSpec, HookResult,
+    HookVerdict, Now, OnFeedSilent, OnServiceFailed, PlanKind, PlanRequest, Position, ProofLevel,
+    Record, Request, RequestId, ServiceSpec, Settings, SiteSpec, State,
 };
 use model::{
     Action, Command, Epoch, GateState, GroupId, GroupStanding, Heartbeat, HostId, LeaseReply,
-    LeaseRequest, Millis, Mono, Nonce, Outcome, ProbeName, ServiceName, ServiceState,
-    ServiceStatus, SiteId, StepReport, Term, VerifyEvidence, Wall,
+    LeaseRequest, Millis, Mono, Nonce, Outcome, PeerAddress, ProbeName, Refusal, ServiceName,
+    ServiceState, ServiceStatus, SiteId, StepReport, Term, VerifyEvidence, Wall,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,11 +30,39 @@ pub(crate) struct Agent {
     pub(crate) lease: Millis,
     /// Answers to the next commands of this word, instead of success.
     pub(crate) answers: BTreeMap<String, VecDeque<Outcome>>,
+    /// What its probes say.
+    pub(crate) readings: Vec<model::Reading>,
+    pub(crate) standby: model::StandbyMode,
+    pub(crate) watchdog: model::WatchdogState,
+    pub(crate) watchdog_timeout: Option<Millis>,
+    /// Where it says that other agents reach it.
+    pub(crate) peer: String,
+    /// What its newest assignment says of failsafe (A6).
+    pub(crate) peers: Option<Vec<PeerAddress>>,
+    pub(crate) fencing: bool,
+    pub(crate) promised_until: Option<Mono>,
+    pub(crate) barred: String,
+    pub(crate) stopped: bool,
+    /// When it asked for its newest grant, and whether it lives by promises since.
+    pub(crate) granted: Mono,
+    pub(crate) failsafe: bool,
+    pub(crate) failsafe_over: bool,
 }
 
 impl Agent {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         Self {
+            watchdog: model::WatchdogState::Absent,
+            watchdog_timeout: None,
+            peer: format!("{name}:7443"),
+            peers: None,
+            fencing: false,
+            promised_until: None,
+            barred: String::new(),
+            stopped: false,
+            granted: Mono(0),
+            failsafe: false,
+            failsafe_over: false,
             alive: true,
             cut: false,
             boot: 1,
@@ -45,7 +74,14 @@ impl Agent {
             gate: GateState::Absent,
             lease: Millis(500),
             answers: BTreeMap::new(),
+            readings: Vec::new(),
+            standby: model::StandbyMode::Stopped,
         }
+    }
+
+    /// What is left of its promise at `now`.
+    pub(crate) fn promised(&self, now: Mono) -> Option<Millis> {
+        self.promised_until.map(|until| until.since(now)).filter(|left| left.0 > 0)
     }
 }
 
@@ -68,6 +104,12 @@ pub(crate) struct World {
     pub(crate) replies: Vec<(RequestId, Result<Applied, failover::Refused>)>,
     settings: Settings,
     next: u64,
+    pub(crate) fellows: Fellows,
+    /// Nothing passes between the agents.
+    pub(crate) apart: bool,
+    /// The words of the next fence hooks that are called; without one, none comes.
+    pub(crate) fence_words: VecDeque<HookVerdict>,
+    pub(crate) fence_calls: Vec<FenceOrder>,
 }
 
 pub(crate) fn group() -> GroupId {
@@ -105,16 +147,27 @@ pub(crate) fn spec() -> GroupSpec {
             hosts: BTreeMap::new(),
         }],
         feeds: vec![ProbeName::new("ticks").unwrap()],
+        on_feed_silent: OnFeedSilent::Hold,
+        max_data_lag: None,
+        failsafe: false,
+        fence: vec![],
+        two_operators: false,
     }
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let settings = Settings { dns_hook: true, channels: vec!["log".into()] };
+        Self::with_hooks(&[])
+    }
+
+    /// A world whose coordinator has these fence hooks.
+    pub(crate) fn with_hooks(hooks: &[(&str, ProofLevel)]) -> Self {
+        let fence_hooks = hooks.iter().map(|(name, level)| ((*name).into(), *level)).collect();
+        let settings = Settings { dns_hook: true, channels: vec!["log".into()], fence_hooks };
         let now = Now { mono: Mono(1000), wall: Wall(1_000_000) };
         let mut agents = BTreeMap::new();
-        agents.insert(host("p1"), Agent::new());
-        agents.insert(host("s1"), Agent::new());
+        agents.insert(host("p1"), Agent::new("p1"));
+        agents.insert(host("s1"), Agent::new("s1"));
         Self {
             engine: Engine::new(settings.clone(), now),
             journal: Vec::new(),
@@ -130,9 +183,13 @@ impl World {
             alarms: 0,
             hook_calls: 0,
             delivered: BTreeMap::new(),
+            apart: false,
+            fence_words: VecDeque::new(),
+            fence_calls: Vec::new(),
             replies: Vec::new(),
             settings,
             next: 0,
+            fellows: Fellows::new(now.mono),
         }
     }
 
@@ -204,6 +261,8 @@ impl World {
                 if let Some(agent) = self.agents.get_mut(&host).filter(|a| a.alive && !a.cut) {
                     for assigned in groups {
                         agent.lease = assigned.lease;
+                        agent.fencing = assigned.fencing;
+                        agent.peers = assigned.failsafe;
                         if assigned.epoch > agent.epoch {
                             agent.epoch = assigned.epoch;
                             agent.promoted = false;
@@ -215,7 +274,15 @@ impl World {
                 vec![]
             }
             Effect::TrustChanged => vec![],
+            Effect::CallFence { order, .. } => self.call_fence(&order),
         }
+    }
+
+    fn call_fence(&mut self, order: &FenceOrder) -> Vec<Event> {
+        self.say(format!("fence hook {} for {} attempt {}", order.hook, order.host, order.attempt));
+        let word = self.fence_words.pop_front();
+        self.fence_calls.push(order.clone());
+        word.map(|verdict| hook_word(order, verdict)).into_iter().collect()
     }
 
     fn call_hook(&mut self, order: &failover::DnsOrder) -> Vec<Event> {
@@ -241,11 +308,13 @@ impl World {
         match reply {
             LeaseReply::Granted(grant) => {
                 // The nonce carries host and t_send in this world.
-                let name = if grant.nonce.0 % 2 == 0 { "p1" } else { "s1" };
+                let name = if grant.nonce.0.is_multiple_of(2) { "p1" } else { "s1" };
                 let sent = Mono(grant.nonce.0 / 2);
                 let agent = self.agent(name);
                 if agent.epoch == grant.epoch && agent.promoted {
                     agent.lease_until = Some(sent + grant.lease - grant.gate_margin);
+                    agent.granted = sent;
+                    (agent.failsafe, agent.failsafe_over) = (false, false);
                 }
             }
             LeaseReply::Refused { .. } => {}
@@ -260,10 +329,18 @@ impl World {
         if !alive {
             return vec![];
         }
+        let now = self.mono;
         let Some(agent) = self.agents.get_mut(&command.host) else { return vec![] };
+        let promised = agent.promised(now).map(|left| Outcome::Refused(Refusal::Promised { left }));
+        let activates = match &command.action {
+            Action::Promote { .. } | Action::StartService { .. } => true,
+            Action::Fence | Action::Verify { .. } => false,
+        };
+        let promised = promised.filter(|_| activates);
         let scripted = agent.answers.get_mut(word).and_then(VecDeque::pop_front);
         let failed = matches!(scripted, Some(Outcome::Failed { .. } | Outcome::Refused(_)));
-        let outcome = scripted.unwrap_or_else(|| match &command.action {
+        let failed = failed || promised.is_some();
+        let outcome = promised.or(scripted).unwrap_or_else(|| match &command.action {
             Action::Fence => Outcome::Fenced {
                 stopped: vec![ServiceName::new("bridge").unwrap()],
                 gate_closed: false,
@@ -307,9 +384,11 @@ impl World {
         while self.mono.0 < end {
             self.mono += Millis(25);
             if self.mono.0.is_multiple_of(50) {
-                for name in ["p1", "s1"] {
-                    self.heartbeat(name);
+                for name in self.agents.keys().cloned().collect::<Vec<_>>() {
+                    self.heartbeat(name.as_str());
                 }
+                self.observe();
+                self.ask_for_promises();
             }
             if self.mono.0.is_multiple_of(2000) {
                 self.give_up();
@@ -332,26 +411,39 @@ impl World {
             boot: agent.boot,
             sequence: agent.sequence,
             term: Term(0),
+            watchdog: agent.watchdog,
+            watchdog_timeout: agent.watchdog_timeout,
+            peer: agent.peer.clone(),
+            isolation: String::new(),
+            order: None,
             groups: vec![GroupStanding {
                 group: group(),
                 epoch: agent.epoch,
                 lease_left: agent.lease_until.map(|until| until.since(now)).filter(|l| l.0 > 0),
                 gate: agent.gate,
+                gate_detail: String::new(),
+                failsafe: agent.failsafe,
+                promised: agent.promised(now),
+                barred: agent.barred.clone(),
+                stopped: agent.stopped,
             }],
             services: vec![ServiceStatus {
                 service: ServiceName::new("bridge").unwrap(),
                 group: group(),
                 exclusive: true,
+                standby: agent.standby,
                 state: agent.state,
                 detail: "pid 7".into(),
             }],
-            readings: vec![],
+            readings: agent.readings.clone(),
         };
         let (promoted, epoch) = (agent.promoted, agent.epoch);
+        self.fellows.heard(&host(name), now);
         self.step(Event::Heartbeat(Box::new(heartbeat)));
         if promoted {
             let nonce = Nonce(now.0 * 2 + u64::from(name == "s1"));
-            let request = LeaseRequest { group: group(), host: host(name), epoch, nonce };
+            let request =
+                LeaseRequest { group: group(), host: host(name), epoch, nonce, derived: None };
             self.next += 1;
             self.step(Event::Renewal { asker: failover::Asker(self.next), request });
         }
@@ -389,6 +481,7 @@ impl World {
     pub(crate) fn elect(&mut self, term: u64) {
         self.term = Term(term);
         self.say(format!("elected in term {term}"));
+        self.step(voters(&["c1", "c2", "w"]));
         self.step(Event::Elected { term: Term(term) });
     }
 
@@ -418,6 +511,18 @@ impl World {
     }
 
     pub(crate) fn ask(&mut self, kind: PlanKind, to: Option<&str>, accept: Option<ProofLevel>) {
+        let request = format!("r{}", self.next + 1);
+        self.ask_again(&request, kind, to, accept);
+    }
+
+    /// The same under a request number of the test's own.
+    pub(crate) fn ask_again(
+        &mut self,
+        request: &str,
+        kind: PlanKind,
+        to: Option<&str>,
+        accept: Option<ProofLevel>,
+    ) {
         self.next += 1;
         let asked = PlanRequest {
             group: group(),
@@ -426,10 +531,23 @@ impl World {
             accept_proof: accept,
             reason: if accept.is_some() { "it is off".into() } else { String::new() },
             by: "ann".into(),
-            request: format!("r{}", self.next),
+            request: request.into(),
         };
         let id = RequestId(self.next);
         self.step(Event::Request { id, request: Box::new(Request::Plan(asked)) });
+    }
+
+    pub(crate) fn approve(&mut self, approval: u64, by: &str) {
+        self.next += 1;
+        let id = RequestId(self.next);
+        let request = Request::Approve { approval: ApprovalId(approval), by: by.into() };
+        self.step(Event::Request { id, request: Box::new(request) });
+    }
+
+    /// The newest answer to an operator.
+    pub(crate) fn answer(&self) -> Result<Applied, String> {
+        let (_, answer) = self.replies.last().unwrap();
+        answer.clone().map_err(|refused| refused.to_string())
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -438,10 +556,15 @@ impl World {
 
     /// A started group, served by its primary.
     pub(crate) fn running() -> Self {
-        let mut world = Self::new();
+        Self::new().started(spec())
+    }
+
+    /// The same with another policy.
+    pub(crate) fn started(self, spec: GroupSpec) -> Self {
+        let mut world = self;
         world.elect(1);
         world.pass(200);
-        world.apply(spec());
+        world.apply(spec);
         world.pass(500);
         assert_eq!(world.state().groups[&group()].active, Some(site("primary")));
         world
@@ -456,6 +579,20 @@ impl World {
         assert_eq!(again, *self.state());
         let text = serde_json::to_string(&again).unwrap();
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), again);
+    }
+}
+
+/// What a well-behaved hook says.
+pub(crate) fn hook_word(order: &FenceOrder, verdict: HookVerdict) -> Event {
+    Event::FenceEnded {
+        plan: order.plan,
+        step: order.step,
+        attempt: order.attempt,
+        hook: order.hook.clone(),
+        host: order.host.clone(),
+        epoch: order.epoch,
+        verdict,
+        detail: "server is off".into(),
     }
 }
 
@@ -487,9 +624,12 @@ fn short(record: &Record) -> String {
         }
         Record::AutomationHeld { .. } => "held".into(),
         Record::AutomationResumed { .. } => "resumed".into(),
+        Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
         Record::TokenCreated { token, .. } => format!("token-created {token}"),
         Record::TokenRedeemed { token, .. } => format!("token-redeemed {token}"),
         Record::CertificateNoted { serial, .. } => format!("noted {serial}"),
         Record::CertificateRevoked { serial, .. } => format!("revoked {serial}"),
+        Record::Considered { decision, .. } => format!("considered: {decision}"),
+        Record::ApprovalAsked { asked, .. } => format!("approval-asked {}", asked.kind),
     }
 }

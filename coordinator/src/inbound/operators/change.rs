@@ -4,8 +4,8 @@ use super::{OperatorService, by, group_file, status::level, views};
 use crate::outbound::dns::DnsSwitch;
 use certs::Peer;
 use failover::{
-    Applied, GroupSpec, PlanDraft, PlanKind, PlanRequest, Position, ProofLevel, Record, Refused,
-    Request as Change,
+    Applied, ApprovalId, GroupSpec, PlanDraft, PlanKind, PlanRequest, Position, ProofLevel, Record,
+    Refused, Request as Change,
 };
 use model::{AttemptId, IncidentId, PlanId, SiteId, Wall};
 use proto::v1;
@@ -29,25 +29,51 @@ impl OperatorService {
             proof_needed: level(preview.needed),
             bounds: preview.timing.bounds().iter().map(views::bound).collect(),
             refusals: preview.refusals.clone(),
+            needs_approval: preview.needs_approval,
+            approval: 0,
         };
         if dry_run {
             self.try_hook(&preview.draft, &mut reply).await?;
             return Ok(reply);
         }
         reply.refusals.clear();
-        match self.handle.ask(Change::Plan(request)).await {
+        self.carry_out(Change::Plan(request), &mut reply).await?;
+        Ok(reply)
+    }
+
+    /// The second operator's consent: the plan is opened on what is true now.
+    pub(super) async fn approve_a_plan(
+        &self,
+        peer: &Arc<Peer>,
+        asked: v1::ApproveRequest,
+    ) -> Result<v1::StartPlanReply, Status> {
+        let mut reply = v1::StartPlanReply::default();
+        let approval = ApprovalId(asked.approval);
+        self.carry_out(Change::Approve { approval, by: by(peer) }, &mut reply).await?;
+        Ok(reply)
+    }
+
+    async fn carry_out(
+        &self,
+        change: Change,
+        reply: &mut v1::StartPlanReply,
+    ) -> Result<(), Status> {
+        match self.handle.ask(change).await {
             Ok(Applied::PlanOpened(id)) => {
                 let plan = self
                     .ask(move |engine, _| engine.state().plans.get(&id).map(views::plan))
                     .await?;
                 reply.plan = plan;
             }
+            Ok(Applied::ApprovalAsked(approval)) => reply.approval = approval.0,
             Ok(Applied::Ignored(why)) => reply.refusals.push(why),
-            Ok(Applied::Done) => return Err(Status::internal("a plan request opened no plan")),
+            Ok(Applied::Done | Applied::HostOrdered(_)) => {
+                return Err(Status::internal("a plan request opened no plan"));
+            }
             Err(Refused::Rule(refusals)) => reply.refusals = refusals,
             Err(why) => return Err(self.refuse(&why)),
         }
-        Ok(reply)
+        Ok(())
     }
 
     /// Calls the DNS hook with `dry_run` and shows what it says beside its step.
@@ -232,7 +258,11 @@ impl OperatorService {
                         message,
                         hint: String::new(),
                     }),
-                    Applied::Ignored(_) | Applied::Done | Applied::PlanOpened(_) => {
+                    Applied::Ignored(_)
+                    | Applied::Done
+                    | Applied::PlanOpened(_)
+                    | Applied::ApprovalAsked(_)
+                    | Applied::HostOrdered(_) => {
                         changes.push(v1::Change { group, kind: kind.into(), lines });
                     }
                 }

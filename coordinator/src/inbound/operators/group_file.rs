@@ -1,7 +1,7 @@
 //! Group files: TOML -> `GroupSpec` and back. The only place that knows their form.
 
 use daemon::config::{self, ConfigError, Fault, Source, Span, Spanned};
-use failover::{GroupSpec, OnServiceFailed, ProofLevel, ServiceSpec, SiteSpec};
+use failover::{GroupSpec, OnFeedSilent, OnServiceFailed, ProofLevel, ServiceSpec, SiteSpec};
 use model::{GroupId, HostId, Millis, ProbeName, ServiceName, SiteId};
 use proto::v1;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,16 @@ struct GroupTable {
     cool_down: Span,
     #[serde(default)]
     on_service_failed: OnServiceFailed,
+    #[serde(default)]
+    on_feed_silent: OnFeedSilent,
+    #[serde(default)]
+    failsafe: bool,
+    #[serde(default = "no_hooks")]
+    fence: Spanned<Vec<String>>,
+    #[serde(default)]
+    two_operators: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_data_lag: Option<Spanned<Span>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,6 +97,9 @@ fn default_cool_down() -> Span {
 }
 fn default_start() -> Span {
     START_TIMEOUT
+}
+fn no_hooks() -> Spanned<Vec<String>> {
+    Spanned::new(0..0, Vec::new())
 }
 fn nothing() -> Spanned<Vec<ServiceName>> {
     Spanned::new(0..0, Vec::new())
@@ -161,7 +174,11 @@ fn places(file: &File) -> BTreeMap<String, Range<usize>> {
     let mut places = BTreeMap::from([
         ("group.lease".to_owned(), file.group.lease.span()),
         ("group.primary".to_owned(), file.group.primary.span()),
+        ("group.fence".to_owned(), file.group.fence.span()),
     ]);
+    if let Some(lag) = &file.group.max_data_lag {
+        places.insert("group.max_data_lag".to_owned(), lag.span());
+    }
     for (at, site) in file.site.iter().enumerate() {
         places.insert(format!("site[{at}].name"), site.name.span());
         places.insert(format!("site[{at}].hosts"), site.hosts.span());
@@ -199,6 +216,11 @@ impl From<File> for GroupSpec {
             dwell: file.group.dwell.map_or(lease, millis),
             cool_down: millis(file.group.cool_down),
             on_service_failed: file.group.on_service_failed,
+            on_feed_silent: file.group.on_feed_silent,
+            failsafe: file.group.failsafe,
+            fence: file.group.fence.into_inner(),
+            two_operators: file.group.two_operators,
+            max_data_lag: file.group.max_data_lag.map(|lag| millis(lag.into_inner())),
             primary: file.group.primary.into_inner(),
             sites: file.site.into_iter().map(site).collect(),
             services: file.service.into_iter().map(service).collect(),
@@ -235,6 +257,11 @@ impl From<&GroupSpec> for File {
                 dwell: Some(span(spec.dwell)),
                 cool_down: span(spec.cool_down),
                 on_service_failed: spec.on_service_failed,
+                on_feed_silent: spec.on_feed_silent,
+                failsafe: spec.failsafe,
+                fence: at(spec.fence.clone()),
+                two_operators: spec.two_operators,
+                max_data_lag: spec.max_data_lag.map(|lag| at(span(lag))),
             },
             site: spec.sites.iter().map(site).collect(),
             service: spec.services.iter().map(service).collect(),
@@ -290,6 +317,26 @@ probe = "ticks"
         assert_eq!(faults, [], "{text}");
         assert_eq!(again[0].1, specs[0].1);
         assert_eq!(specs[0].1.dwell, Millis(5000));
+    }
+
+    #[test]
+    fn what_concerns_fencing_and_data_survives_its_own_export() {
+        let extra = "primary = \"primary\"\nfailsafe = true\nfence = [\"power\"]\n\
+                     two_operators = true\non_feed_silent = \"failover\"\nmax_data_lag = \"5s\"";
+        let (specs, faults) = read_all(&[document(&GOOD.replace("primary = \"primary\"", extra))]);
+        assert_eq!(faults, []);
+        let spec = &specs[0].1;
+        assert!(spec.failsafe && spec.two_operators && spec.fence == ["power"]);
+        assert_eq!(spec.on_feed_silent, OnFeedSilent::Failover);
+        assert_eq!(spec.max_data_lag, Some(Millis(5000)));
+        let (again, faults) = read_all(&[document(&write(spec).unwrap())]);
+        assert_eq!((faults, &again[0].1), (vec![], spec));
+        // Without a word of them: nothing of it, as before they were there.
+        let (plain, _) = read_all(&[document(GOOD)]);
+        let lines = spec.differences(&plain[0].1);
+        for field in ["failsafe", "fence", "two_operators", "on_feed_silent", "max_data_lag"] {
+            assert!(lines.iter().any(|line| line.starts_with(field)), "{field}: {lines:?}");
+        }
     }
 
     #[test]

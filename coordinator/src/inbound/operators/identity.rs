@@ -2,7 +2,7 @@
 
 use super::{OperatorService, by};
 use certs::{Expected, JoinRole, Link, Peer, Token};
-use failover::{Record, Request as Change};
+use failover::{Engine, Record, Request as Change};
 use model::{HostId, Millis, Wall};
 use proto::v1::{self, peer_client::PeerClient};
 use std::{str::FromStr, sync::Arc, time::Duration};
@@ -142,9 +142,13 @@ impl OperatorService {
             "" => return Err(Status::invalid_argument("say why: --reason \"...\"")),
             reason => format!("{reason} (by {})", by(peer)),
         };
+        let sought = serial.clone();
+        let unknown = self
+            .ask(move |engine: &Engine, _| !engine.state().certificates.contains_key(&sought))
+            .await?;
         let record = Record::CertificateRevoked { serial, reason, at: certs::now() };
         self.change(Change::Write(Box::new(record))).await?;
-        Ok(v1::RevokeCertificateReply {})
+        Ok(v1::RevokeCertificateReply { unknown })
     }
 }
 

@@ -3,6 +3,7 @@
 mod change;
 mod group_file;
 mod identity;
+mod orders;
 mod show;
 mod status;
 mod views;
@@ -50,7 +51,11 @@ impl OperatorService {
     }
 
     fn leader(&self) -> Option<String> {
-        self.consensus.leadership().borrow().leader.as_ref().map(|l| l.member.address.clone())
+        let leadership = self.consensus.leadership();
+        let seen = leadership.borrow();
+        // A witness gives a leadership away at once, and answers no such calls.
+        let leader = seen.leader.as_ref().filter(|leader| !leader.member.witness);
+        leader.map(|leader| leader.member.address.clone())
     }
 
     /// Asks the engine, on the leader only: the others' view may be behind.
@@ -140,8 +145,10 @@ calls! {
     Viewer diff: ApplyRequest -> ApplyReply = diff_groups;
     Viewer list_certificates: ListCertificatesRequest -> ListCertificatesReply = list_all_certificates;
     Operator start_plan: StartPlanRequest -> StartPlanReply = start_a_plan;
+    Operator approve: ApproveRequest -> StartPlanReply = approve_a_plan;
     Operator hold: HoldRequest -> HoldReply = hold_automation;
     Operator resume: ResumeRequest -> ResumeReply = resume_automation;
+    Operator order_host: OrderHostRequest -> OrderHostReply = order_a_host;
     Admin apply: ApplyRequest -> ApplyReply = apply_groups;
     Admin create_token: CreateTokenRequest -> CreateTokenReply = create_a_token;
     Admin revoke_certificate: RevokeCertificateRequest -> RevokeCertificateReply = revoke_one;

@@ -1,8 +1,9 @@
 //! Calls that only show: plans, incidents, explanations, bounds, checks, the outbox.
 
 use super::{OperatorService, views};
+use crate::explain;
 use certs::Peer;
-use failover::{CheckResult, Engine, GroupSpec, IncidentState, Now, Report};
+use failover::{CheckResult, Engine, GroupSpec, IncidentState, Now, Report, State};
 use jiff::Timestamp;
 use model::{GroupId, IncidentId, PlanId, Wall};
 use proto::v1::{self, explain_request::What};
@@ -63,30 +64,41 @@ impl OperatorService {
         _: &Arc<Peer>,
         asked: v1::ExplainRequest,
     ) -> Shown<v1::ExplainReply> {
-        let (explained, evidence) = match asked.what {
-            Some(What::Incident(id)) => {
-                let found = self
-                    .ask(move |engine, _| engine.state().incidents.get(&IncidentId(id)).cloned())
-                    .await?
-                    .ok_or_else(|| no_incident(id))?;
-                (failover::explain_incident(&found), found.evidence)
-            }
+        match asked.what {
+            Some(What::Incident(id)) => self
+                .ask(move |engine, _| {
+                    engine.state().incidents.get(&IncidentId(id)).map(explain::incident)
+                })
+                .await?
+                .ok_or_else(|| no_incident(id)),
             Some(What::NowGroup(name)) => {
                 let group = self.group(&name).await?;
                 let sight = self.ask(move |engine, now| engine.look(&group, now)).await?;
-                let sight = sight.map_err(|why| self.refuse(&why))?;
-                (failover::explain_now(&sight), sight)
+                Ok(explain::now(&sight.map_err(|why| self.refuse(&why))?))
             }
-            None => return Err(Status::invalid_argument("name an incident, or --now GROUP")),
-        };
-        let evidence_json =
-            serde_json::to_string(&evidence).map_err(|e| Status::internal(e.to_string()))?;
-        Ok(v1::ExplainReply {
-            decision: explained.decision.into(),
-            because: explained.because,
-            evidence_json,
-            reproduced: explained.reproduced,
-        })
+            Some(What::Last(last)) => {
+                let count = usize::try_from(last.count).unwrap_or(explain::LAST_MAX);
+                let of = move |state: &State, group: &GroupId| explain::last(state, group, count);
+                self.on_record(&last.group, of).await
+            }
+            Some(What::At(at)) => {
+                let moment = Wall(at.at_unix_ms);
+                let of = move |state: &State, group: &GroupId| explain::at(state, group, moment);
+                self.on_record(&at.group, of).await
+            }
+            None => Err(Status::invalid_argument("name an incident, or a group")),
+        }
+    }
+
+    async fn on_record(
+        &self,
+        name: &str,
+        of: impl FnOnce(&State, &GroupId) -> Option<v1::ExplainReply> + Send + 'static,
+    ) -> Shown<v1::ExplainReply> {
+        let group = self.group(name).await?;
+        let (wanted, words) = (group.clone(), format!("nothing is on record for {group} then"));
+        let found = self.ask(move |engine, _| of(engine.state(), &wanted)).await?;
+        found.ok_or_else(|| Status::not_found(words))
     }
 
     pub(super) async fn list_all_incidents(

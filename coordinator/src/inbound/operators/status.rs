@@ -1,13 +1,13 @@
 //! `coordctl status`, the members, and the checks that concern the coordinators.
 
-use super::{OperatorService, by};
+use super::{OperatorService, by, views};
 use crate::consensus::MemberStatus;
 use certs::Peer;
 use failover::{
     ChannelState, Check, CheckResult, Decision, Engine, Group, Now, ProofLevel, Reason, Sight,
     Standing, decide,
 };
-use model::{HostId, Millis};
+use model::{GroupStanding, HostId, Millis};
 use proto::v1;
 use std::{collections::BTreeSet, sync::Arc};
 use tonic::Status;
@@ -193,6 +193,18 @@ fn of_engine(engine: &Engine, now: Now, only: &str) -> v1::StatusReply {
         unassigned_hosts,
         at_unix_ms: now.wall.0,
         outbox_waiting: u32::try_from(waiting.count()).unwrap_or(u32::MAX),
+        held_everywhere: state
+            .hold
+            .as_ref()
+            .map(|hold| format!("{} ({})", hold.reason, hold.by))
+            .unwrap_or_default(),
+        approvals: state
+            .approvals
+            .values()
+            .filter(|approval| approval.word(now.wall) == "waiting")
+            .filter(|approval| wanted(approval.asked.group.as_str()))
+            .map(|approval| views::approval(approval, now.wall))
+            .collect(),
         ..v1::StatusReply::default()
     }
 }
@@ -239,29 +251,37 @@ fn of_group(engine: &Engine, group: &Group, now: Now) -> v1::Group {
         proof_needed: u32::from(group.spec.automatic_failover_needs.number()),
         lease_ms: group.spec.lease.0,
         decision: sight.as_ref().map(|s| decide(s).to_string()).unwrap_or_default(),
-        rpo_ms: None,
+        // What a failover would lose now: as the first other site's watermarks say.
+        rpo_ms: sight.as_ref().and_then(|s| {
+            let mut others = s.sites.iter().filter(|site| s.active.as_ref() != Some(&site.site));
+            others.next().and_then(|site| s.data_lag(&site.site)).map(|lag| lag.0)
+        }),
+        failsafe: group.failsafe.is_some(),
     }
 }
 
 /// Could it fail over now, if the active site fell silent this moment?
 fn readiness(sight: &Sight) -> (bool, String) {
     let no = |why: String| (false, format!("could fail over now: no, because {why}"));
-    let mut silent = sight.clone();
     let Some(active) = sight.active.clone() else {
         return no("no site is active yet".into());
     };
     // What would be decided once the silence is certain.
-    for site in silent.sites.iter_mut().filter(|site| site.site == active) {
-        for host in &mut site.hosts {
-            host.silence = Some(silent.timing.detection() + Millis(1));
-        }
-    }
-    match decide(&silent) {
+    match decide(&sight.without(&active)) {
         Decision::Open(_) => (true, "could fail over now: yes".into()),
         Decision::Hold(Reason::ProofTooWeak { reachable, needed }) => no(format!(
             "a silent {active} would be fenced at proof level {reachable}, {needed} is needed"
         )),
         Decision::Hold(reason) => no(reason.to_string()),
+    }
+}
+
+/// What there is to say of a gate; of a silent host's, how it was.
+fn gate_detail(standing: &GroupStanding, alive: bool) -> String {
+    match (alive, standing.gate_detail.as_str()) {
+        (true, why) => why.to_owned(),
+        (false, "") => format!("{} when last heard", standing.gate),
+        (false, why) => format!("{} when last heard: {why}", standing.gate),
     }
 }
 
@@ -276,6 +296,7 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
         Some(timing) => Standing::of(silence, watched, &timing).word(),
         None => "alive",
     };
+    let alive = word == Standing::Alive.word();
     let of_membership = |(group, site): (&Group, &failover::SiteSpec)| {
         let standing = view.and_then(|v| {
             v.heartbeat.groups.iter().find(|standing| standing.group == group.spec.name)
@@ -289,7 +310,15 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
                 .and_then(|s| s.lease_left)
                 .map(|left| left.saturating_sub(silence.unwrap_or_default()).0)
                 .filter(|left| *left > 0),
-            gate: standing.map_or("unknown", |s| s.gate.word()).into(),
+            gate: standing.filter(|_| alive).map_or("unknown", |s| s.gate.word()).into(),
+            gate_detail: standing.map(|s| gate_detail(s, alive)).unwrap_or_default(),
+            failsafe: standing.is_some_and(|s| s.failsafe),
+            promised_ms: standing
+                .and_then(|s| s.promised)
+                .map(|left| left.saturating_sub(silence.unwrap_or_default()).0)
+                .filter(|left| *left > 0),
+            stale: stale(engine, &group.spec.name, host, now),
+            barred: standing.map(|s| s.barred.clone()).unwrap_or_default(),
         }
     };
     v1::Host {
@@ -297,11 +326,26 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
         state: word.into(),
         heard_ms_ago: silence.map(|s| s.0),
         groups: groups.map(of_membership).collect(),
+        watchdog: view.map(|v| v.heartbeat.watchdog.word().to_owned()).unwrap_or_default(),
+        isolation: view.map(|v| v.heartbeat.isolation.clone()).unwrap_or_default(),
+        order: view.and_then(|v| v.heartbeat.order.clone()).map(|outcome| v1::HostOrderOutcome {
+            order: outcome.id.number,
+            done: outcome.done,
+            detail: outcome.detail,
+        }),
         services: view.map(|v| services(v, word != "alive")).unwrap_or_default(),
         readings: view
             .map(|v| v.heartbeat.readings.iter().map(|r| reading(r, silence)).collect())
             .unwrap_or_default(),
     }
+}
+
+/// What a host still holds of an epoch that is over, in words.
+fn stale(engine: &Engine, group: &model::GroupId, host: &HostId, now: Now) -> String {
+    let sight = engine.look(group, now).ok();
+    let sites = sight.iter().flat_map(|sight| &sight.sites);
+    let mut found = sites.flat_map(|site| &site.hosts).filter(|seen| seen.host == *host);
+    found.find_map(|seen| seen.stale.clone()).unwrap_or_default()
 }
 
 /// A silent host's services are unknown: what they were is the past.

@@ -1,9 +1,10 @@
 //! The core's facts as the operators' views: words and numbers, no decisions.
 
 use failover::{
-    Bound, Check, Incident, Notification, Phases, Plan, PlanPreview, PlanState, Report, Step,
-    TimelineEntry,
+    Approval, Bound, Check, Incident, Notification, Phases, Plan, PlanPreview, PlanState, Report,
+    Step, TimelineEntry,
 };
+use model::Wall;
 use proto::v1;
 
 pub(super) fn bound(bound: &Bound) -> v1::Bound {
@@ -63,6 +64,25 @@ pub(super) fn plan(plan: &Plan) -> v1::Plan {
         proof: report.proof,
         phases_ms: phases.known().map(|(name, ms)| (name.to_owned(), ms.0)).collect(),
         rto_ms: report.rto_ms.map(|ms| ms.0),
+        approved_by: plan.approved_by.clone().unwrap_or_default(),
+    }
+}
+
+pub(super) fn approval(approval: &Approval, now: Wall) -> v1::Approval {
+    let asked = &approval.asked;
+    v1::Approval {
+        id: approval.id.0,
+        group: asked.group.to_string(),
+        kind: asked.kind.word().into(),
+        to: asked.to.as_ref().map(ToString::to_string).unwrap_or_default(),
+        by: asked.by.clone(),
+        reason: asked.reason.clone(),
+        accept_proof: asked.accept_proof.map_or(0, |level| u32::from(level.number())),
+        asked_unix_ms: approval.at.0,
+        expires_unix_ms: approval.expires().0,
+        state: approval.word(now).into(),
+        approved_by: approval.approved_by.clone().unwrap_or_default(),
+        plan: approval.plan.map_or(0, |plan| plan.0),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The `[dns_hook]` table of coordinator.toml and what makes it sound.
 
-use daemon::config::{Faults, Source, Span, Spanned};
+use daemon::{
+    command,
+    config::{Faults, Source, Span, Spanned},
+};
 use hickory_resolver::proto::rr::Name;
 use serde::{Deserialize, de};
 use std::{
@@ -78,15 +81,7 @@ impl DnsHookConfig {
     }
 
     fn check_command(&self, source: &Source, faults: &mut Faults) {
-        let command = self.command.get_ref();
-        let message = match command.first() {
-            None => "it is empty".to_owned(),
-            Some(path) if !path.starts_with('/') => format!("`{path}` is not an absolute path"),
-            Some(_) if command.iter().any(|word| word.contains('\0')) => {
-                "a word holds a NUL character".to_owned()
-            }
-            Some(_) => return,
-        };
+        let Some(message) = command::fault(self.command.get_ref()) else { return };
         let hint = "give the executable's absolute path, then its arguments, \
                     such as [\"/etc/understudy/dns-hook\"]";
         faults.push(source.fault_at(&self.command, "dns_hook.command", message, hint));

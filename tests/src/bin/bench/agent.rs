@@ -52,12 +52,12 @@ pub(crate) fn measure(trials: u32) -> Result<Measured> {
             "under_load": "active, one process service, one feed at 20 ticks/s, one disk probe",
         }),
         figures: vec![
-            ("resident_mib_at_rest", rest_memory),
-            ("cpu_percent_of_a_core_at_rest", rest_cpu),
-            ("resident_mib_under_load", load_memory),
-            ("cpu_percent_of_a_core_under_load", load_cpu),
+            ("resident_mib_at_rest".into(), rest_memory),
+            ("cpu_percent_of_a_core_at_rest".into(), rest_cpu),
+            ("resident_mib_under_load".into(), load_memory),
+            ("cpu_percent_of_a_core_under_load".into(), load_cpu),
         ],
-        goals: vec![("resident_mib_under_load", format!("max < {GOAL_MIB} MiB"), reached)],
+        goals: vec![("resident_mib_under_load".into(), format!("max < {GOAL_MIB} MiB"), reached)],
     })
 }
 

@@ -52,10 +52,10 @@ pub(crate) fn measure(trials: u32) -> Result<Measured> {
             "record": "hold or resume through coordctl, its own start included",
         }),
         figures: vec![
-            ("leader_loss_to_commit_ms", figures),
-            ("unhindered_commit_ms", Figures::of(&unhindered)?),
+            ("leader_loss_to_commit_ms".into(), figures),
+            ("unhindered_commit_ms".into(), Figures::of(&unhindered)?),
         ],
-        goals: vec![("leader_loss_to_commit_ms", format!("p99 < {GOAL_MS} ms"), reached)],
+        goals: vec![("leader_loss_to_commit_ms".into(), format!("p99 < {GOAL_MS} ms"), reached)],
     })
 }
 

@@ -11,12 +11,13 @@
 mod agent;
 mod consensus;
 mod demo;
+mod lab;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Args as ClapArgs, Parser, ValueEnum};
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use tests::stats;
+use tests::{lab::fault::Fault, stats};
 
 /// Measures one of the figures.
 #[derive(Debug, Parser)]
@@ -31,6 +32,53 @@ struct Args {
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
+/// What the benchmarks in the lab may differ in.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct LabArgs {
+    /// The lease T.
+    #[arg(long, default_value = "2s")]
+    pub(crate) lease: String,
+    /// How long a host stays lost before a failover; the group's default when absent.
+    #[arg(long)]
+    pub(crate) dwell: Option<String>,
+    /// How the trader waits on a standby.
+    #[arg(long, value_enum, default_value_t = StandbyWord::Stopped)]
+    pub(crate) standby: StandbyWord,
+    /// Only this fault, where a benchmark has several.
+    #[arg(long, value_enum)]
+    pub(crate) fault: Option<Fault>,
+    /// The agents keep a kernel gate.
+    #[arg(long)]
+    pub(crate) gate: bool,
+    /// The proof that an automatic failover needs.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) needs: u8,
+    /// The trader is a process instead of a container.
+    #[arg(long)]
+    pub(crate) process: bool,
+}
+
+/// How a service waits on a standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StandbyWord {
+    /// Not running.
+    Stopped,
+    /// Running behind the closed gate.
+    Gated,
+}
+
+impl StandbyWord {
+    /// The word in agent.toml.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Gated => "gated",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,16 +89,24 @@ enum Name {
     Agent,
     /// Wall time of the demo once built.
     Demo,
+    /// Unplanned loss of the active host to the first order from the other site.
+    Failover,
+    /// Silence at the venue in a planned move.
+    Switchover,
+    /// How long two sites are heard at once, for every fault.
+    DualActive,
+    /// Container death to the coordinators' view.
+    Detection,
 }
 
 /// One benchmark's result: what was configured and what was measured.
 pub(crate) struct Measured {
     pub(crate) configuration: Value,
     /// Name (with its unit) and figures.
-    pub(crate) figures: Vec<(&'static str, stats::Figures)>,
+    pub(crate) figures: Vec<(String, stats::Figures)>,
     /// Name of the figure that has a goal, the goal, and whether it was reached
     /// by the value that the goal is about.
-    pub(crate) goals: Vec<(&'static str, String, bool)>,
+    pub(crate) goals: Vec<(String, String, bool)>,
 }
 
 fn main() -> ExitCode {
@@ -66,10 +122,15 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let before = stats::load_average()?;
+    let trials = args.trials.unwrap_or(20);
     let (word, measured) = match args.name {
-        Name::Consensus => ("consensus", consensus::measure(args.trials.unwrap_or(20))?),
+        Name::Consensus => ("consensus", consensus::measure(trials)?),
         Name::Agent => ("agent", agent::measure(args.trials.unwrap_or(10))?),
         Name::Demo => ("demo", demo::measure(args.trials.unwrap_or(3))?),
+        Name::Failover => ("failover", lab::failover(trials, &args.lab)?),
+        Name::Switchover => ("switchover", lab::switchover(trials, &args.lab)?),
+        Name::DualActive => ("dual-active", lab::dual_active(trials, &args.lab)?),
+        Name::Detection => ("detection", lab::detection(trials, &args.lab)?),
     };
     let after = stats::load_average()?;
     print(args.json, word, &measured, before, after);
@@ -79,7 +140,7 @@ fn run(args: &Args) -> Result<()> {
 fn print(as_json: bool, word: &str, measured: &Measured, before: [f64; 3], after: [f64; 3]) {
     if as_json {
         let figures: serde_json::Map<String, Value> =
-            measured.figures.iter().map(|(name, of)| ((*name).to_owned(), of.json())).collect();
+            measured.figures.iter().map(|(name, of)| (name.clone(), of.json())).collect();
         let goals: Vec<Value> = measured
             .goals
             .iter()

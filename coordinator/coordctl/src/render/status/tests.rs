@@ -19,7 +19,10 @@ fn primary_host() -> Host {
             epoch: 1,
             lease_left_ms: Some(4200),
             gate: "absent".into(),
+            gate_detail: "no capability".into(),
+            ..Default::default()
         }],
+        watchdog: "armed".into(),
         services: vec![HostService {
             name: "bridge".into(),
             group: "fx".into(),
@@ -35,6 +38,7 @@ fn primary_host() -> Host {
             age_ms: 300,
             ..Default::default()
         }],
+        ..Default::default()
     }
 }
 
@@ -84,6 +88,7 @@ fn reply() -> StatusReply {
         unassigned_hosts: vec!["x9".into()],
         at_unix_ms: 1_772_334_727_250,
         outbox_waiting: 1,
+        ..Default::default()
     }
 }
 
@@ -101,9 +106,9 @@ fx     active  primary  1      5 s    3 of 2  yes    -    -     2, 4
 fx: could fail over now: yes
 fx: decision: hold: every host of primary is alive
 
-GROUP  SITE     ROLE     HOST  STATE        HEARD       EPOCH  LEASE LEFT  GATE
-fx     primary  active   p1    alive        120 ms ago  1      4.2 s       absent
-fx     standby  standby  s1    never-heard  -           -      -           -
+GROUP  SITE     ROLE     HOST  STATE        HEARD       EPOCH  LEASE LEFT  GATE                    WATCHDOG
+fx     primary  active   p1    alive        120 ms ago  1      4.2 s       absent (no capability)  armed
+fx     standby  standby  s1    never-heard  -           -      -           -                       -
 
 SERVICE  GROUP  HOST  KIND       STATE    DETAIL
 bridge   fx     p1    exclusive  running  pid 12
@@ -126,6 +131,54 @@ fn a_held_group_says_why_and_a_stray_host_is_listed() {
     let text = status(&reply, PLAIN);
     assert!(text.contains("fx: held: held by ann: maintenance"), "{text}");
     assert!(text.contains("-      -        -        x9    alive"), "{text}");
+}
+
+#[test]
+fn a_host_that_is_cut_off_is_told_first() {
+    let mut reply = reply();
+    reply.hosts[0].isolation = "breach, not confirmed, by ann: an odd process".into();
+    reply.hosts[0].groups[0].barred = "it is isolated after a breach".into();
+    let text = status(&reply, PLAIN);
+    assert!(
+        text.starts_with(
+            "ISOLATED: p1: breach, not confirmed, by ann: an odd process\n\
+         BARRED: fx may not be active on p1: it is isolated after a breach\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_needs_a_person_stands_before_everything_else() {
+    let mut reply = reply();
+    reply.held_everywhere = "the venue is down (ann)".into();
+    reply.approvals = vec![Approval {
+        id: 4,
+        group: "fx".into(),
+        kind: "failover".into(),
+        to: "standby".into(),
+        by: "ann".into(),
+        reason: "saw it burn".into(),
+        accept_proof: 1,
+        expires_unix_ms: 1_772_334_727_250,
+        state: "waiting".into(),
+        ..Default::default()
+    }];
+    let part = &mut reply.hosts[0].groups[0];
+    part.stale = "epoch 1, 2 is committed".into();
+    part.promised_ms = Some(2000);
+    part.failsafe = true;
+    let text = status(&reply, PLAIN);
+    let lines: Vec<&str> = text.lines().take(5).collect();
+    assert!(lines[0].starts_with("AUTOMATION IS STOPPED FOR EVERY GROUP: the venue is down (ann)"));
+    assert_eq!(
+        lines[1],
+        "APPROVAL 4 IS ASKED FOR until 2026-03-01 03:12:07 UTC: failover of fx to standby at \
+         proof level 1 by ann: saw it burn; another operator runs `coordctl approve 4`"
+    );
+    assert_eq!(lines[3], "stale epoch: p1 in fx: epoch 1, 2 is committed");
+    assert!(lines[4].contains("goes on without a quorum"), "{text}");
+    assert!(text.contains("absent (no capability), promised 2 s"), "{text}");
 }
 
 #[test]
