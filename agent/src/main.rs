@@ -348,6 +348,7 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
         };
         let services = Services::open(&config.services, &room)?;
         let probes = Probes::spawn(&config.probes, &services)?;
+        gate.up().await;
         tracing::info!(host = %config.host, coordinators = ?list, "understudy-agent runs");
         let setup = Setup {
             host: config.host.clone(),

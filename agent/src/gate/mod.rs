@@ -57,6 +57,10 @@ use warden::{Room, Warden};
 /// millisecond, and up to a second behind somebody else's big ruleset.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long an agent that starts waits for its gate: a table and Docker's first
+/// word take some 50 ms, and nobody waits for a Docker that hangs.
+const UP_LIMIT: Duration = Duration::from_secs(1);
+
 /// How long Docker's word is waited for before a container is started.
 const SETTLE_LIMIT: Duration = Duration::from_secs(4);
 
@@ -254,6 +258,26 @@ impl Gate {
         }
         shared.wake();
         Self(Arc::new(Inner { shared, asks, thread: thread.ok() }))
+    }
+
+    /// Waits, at most [`UP_LIMIT`], until every group's state is known: that of a
+    /// gate that is still being loaded would be told as none, and a host that dies
+    /// then would be believed to have none (C3).
+    pub async fn up(&self) {
+        let mut news = self.0.shared.news.subscribe();
+        let waiting = async {
+            loop {
+                news.mark_unchanged();
+                if self.0.thread.is_none() || self.0.shared.lock().is_known() {
+                    return;
+                }
+                if news.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Past the limit it is told as it stands: absent, and why.
+        let _ = timeout(UP_LIMIT, waiting).await;
     }
 
     /// Opens the group until `deadline` (`CLOCK_BOOTTIME`), or keeps it open: the

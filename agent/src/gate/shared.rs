@@ -135,6 +135,14 @@ impl State {
         }
     }
 
+    /// Whether the table was tried, and, where it stands and containers need it,
+    /// every Docker was heard.
+    pub(super) fn is_known(&self) -> bool {
+        let docker = self.groups.values().any(|standing| standing.needs_docker);
+        let heard = !docker || self.found.iter().all(Option::is_some);
+        if self.table.is_ok() { heard } else { self.begun }
+    }
+
     /// Why the group counts as having no gate; empty when it has one.
     pub(super) fn gaps(&self, group: &GroupId) -> Vec<String> {
         let Some(standing) = self.groups.get(group) else {

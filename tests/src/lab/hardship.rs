@@ -2,7 +2,7 @@
 //! the processor, too little memory, a wall clock that is set.
 
 use crate::node::Node;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -80,7 +80,8 @@ impl Squeeze {
     }
 
     /// Takes all memory that can be taken: from now on every page that the program
-    /// asks for costs it another one, its own code among them, or its life.
+    /// asks for costs it another one, its own code among them, or its life. What
+    /// was taken may be more than was asked for: once more takes that too.
     ///
     /// # Errors
     /// When the kernel refuses every limit.
@@ -93,12 +94,17 @@ impl Squeeze {
         let held = self.number(usage)?;
         ensure!(held > 0, "nothing was ever started in {}", self.folder.display());
         // The smallest that the kernel takes: it refuses what it cannot free.
-        for percent in (1..=10).map(|tenths| tenths * 10) {
-            if self.set(limit, &(held * percent / 100).to_string()).is_ok() {
-                return Ok(());
-            }
+        let mut tenths = 1..=10;
+        ensure!(
+            tenths.any(|tenth| self.set(limit, &(held * tenth / 10).to_string()).is_ok()),
+            "no limit below {held} bytes was taken"
+        );
+        // It may have freed more than it had to, and that would be room to breathe.
+        let left = self.number(usage)?;
+        if left > 0 {
+            let _ = self.set(limit, &left.to_string());
         }
-        bail!("no limit below {held} bytes was taken")
+        Ok(())
     }
 
     /// How often a page could not be had at once.

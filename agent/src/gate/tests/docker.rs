@@ -173,7 +173,8 @@ fn gate_docker_bridge_containers_are_held_back_whoever_starts_them() {
     );
     assert!(engine.reaches_soon("other"), "the world does not work");
     let lab = Lab::open(&net.host, "understudy", vec![engine.service("term")]);
-    lab.until(GateState::Closed);
+    lab.block_on(lab.gate.up());
+    assert_eq!(lab.gate.state(&fx()), GateState::Closed, "{}", lab.gate.why(&fx()));
     // Started behind the gate, by somebody who asked nobody.
     engine.docker(&["start", "term"]);
     let ports = [(&net.outside, "10.77.0.1:8080"), (&net.host, "127.0.0.1:8080")];
