@@ -219,6 +219,7 @@ impl Lease {
             reason @ (LeaseRefusal::NotLeader
             | LeaseRefusal::NoQuorum
             | LeaseRefusal::NotActive
+            | LeaseRefusal::Stopped { .. }
             | LeaseRefusal::TimingDiffers { .. }
             | LeaseRefusal::Unknown { .. }) => Heard::NotGranted(reason),
         }

@@ -7,7 +7,8 @@ use model::{
     LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce, Observation, OrderId,
     OrderOutcome, Outcome, PeerAddress, PlanId, ProbeKind, ProbeName, PromiseRefusal, PromiseReply,
     PromiseRequest, Reading, Refusal, ServiceName, ServiceState, ServiceStatus, SiteId,
-    StandbyMode, StepId, StepReport, Term, Verdict, VerifyEvidence, Wall, WatchdogState,
+    StandbyMode, StepId, StepReport, StopDeed, StopOrder, Term, Verdict, VerifyEvidence, Wall,
+    WatchdogState,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -42,6 +43,7 @@ fn standing() -> impl Strategy<Value = GroupStanding> {
             promised: promised.map(Millis),
             barred,
             stopped: failsafe,
+            stop_order: (epoch > 0).then_some(OrderId { number: epoch, at: Wall(epoch / 2) }),
         },
     )
 }
@@ -241,6 +243,7 @@ fn lease_reply() -> impl Strategy<Value = LeaseReply> {
         Just(LeaseRefusal::NoQuorum),
         any::<u64>().prop_map(|epoch| LeaseRefusal::Superseded { epoch: Epoch(epoch) }),
         Just(LeaseRefusal::NotActive),
+        ".{0,40}".prop_map(|why| LeaseRefusal::Stopped { why }),
         (derived(), derived())
             .prop_map(|(leader, host)| LeaseRefusal::TimingDiffers { leader, host }),
         ".{0,40}".prop_map(|detail| LeaseRefusal::Unknown { detail }),
@@ -290,6 +293,11 @@ proptest! {
             let id = OrderId { number: epoch, at: Wall(7) };
             let order = HostOrder { id, deed, by: "ann".into(), reason: "an odd process".into() };
             prop_assert_eq!(carried::<_, v1::HostOrder>(order.clone()), Ok(order));
+        }
+        for deed in [StopDeed::Stop, StopDeed::Release] {
+            let (id, group) = (OrderId { number: epoch, at: Wall(7) }, group.clone());
+            let order = StopOrder { id, group, deed, by: "ann".into(), reason: "halt".into() };
+            prop_assert_eq!(carried::<_, v1::StopOrder>(order.clone()), Ok(order));
         }
         let address = |host| PeerAddress { host, address: "192.0.2.7:7444".into() };
         let failsafe = peers.map(|hosts| hosts.into_iter().map(address).collect());

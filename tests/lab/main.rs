@@ -17,6 +17,7 @@ mod coordinators;
 mod failsafe;
 mod gate;
 mod hosts;
+mod isolation;
 mod links;
 mod operators;
 mod processes;

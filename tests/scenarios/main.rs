@@ -11,6 +11,7 @@
 )]
 
 mod demo;
+mod emergency;
 mod fence;
 mod leader;
 mod loss;

@@ -177,7 +177,8 @@ fn verbs_in(text: &str) -> Vec<String> {
         })
         .map(|(at, name)| {
             let rest = &text[at + name.len()..];
-            rest.chars().take_while(char::is_ascii_lowercase).collect::<String>()
+            let verb = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-');
+            verb.collect::<String>().trim_matches('-').to_owned()
         })
         .filter(|verb| !verb.is_empty())
         .collect()

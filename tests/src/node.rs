@@ -144,7 +144,9 @@ impl Node {
         self.call(&[verb])
     }
 
-    fn call(&self, verbs: &[&str]) -> Command {
+    /// The same with verbs of verbs: `isolate on`.
+    #[must_use]
+    pub fn call(&self, verbs: &[&str]) -> Command {
         let mut words = self.entry.iter();
         let mut command = match words.next() {
             None => Command::new(&self.program),

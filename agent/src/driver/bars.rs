@@ -6,7 +6,7 @@ use crate::{
     emergency::Stops,
     isolation::{Profile, Standing},
 };
-use model::{HostOrder, Mono};
+use model::{HostOrder, Mono, StopOrder};
 
 impl Driver {
     pub(super) fn on_bars(&mut self, sources: &mut Sources) {
@@ -20,6 +20,7 @@ impl Driver {
     /// up its lease, and coordinators see its services stopped. With its way out
     /// blocked alone it keeps the lease, and a person decides.
     pub(super) fn on_barred(&mut self, isolation: &Standing, stops: &Stops, now: Mono) {
+        self.stops.heard(stops);
         let confirmed = if isolation.confirmed { "" } else { ", not confirmed" };
         self.isolation = match isolation.profile {
             None => String::new(),
@@ -30,7 +31,7 @@ impl Driver {
             Some(Profile::EgressBlock) | None => String::new(),
         };
         for group in self.groups.values_mut() {
-            let stop = stops.why(&group.name);
+            let stop = stops.why(&group.name).or_else(|| self.stops.why(&group.name));
             group.stopped = stop.is_some();
             let both = [stop, Some(why.clone()).filter(|why| !why.is_empty())];
             group.bar(both.into_iter().flatten().collect::<Vec<_>>().join("; "), now);
@@ -42,6 +43,25 @@ impl Driver {
         self.isolated = isolation.profile.is_some();
         self.order.clone_from(&isolation.order);
         self.beat.want();
+    }
+
+    /// Emergency stops through the coordinators: the gate closes and what is exclusive
+    /// is stopped at once, kill first (A3), while the disk follows.
+    pub(super) fn on_stops(&mut self, orders: Vec<StopOrder>) {
+        for order in orders {
+            if !self.stops.begin(&order, &self.state_dir) {
+                continue;
+            }
+            let why = self.stops.why(&order.group);
+            let group = self.groups.get_mut(&order.group);
+            if let Some((why, group)) = why.zip(group) {
+                group.stopped = true;
+                if group.barred.is_empty() {
+                    group.bar(why, now());
+                }
+            }
+            self.beat.want();
+        }
     }
 
     /// An operator's order for this host: carried out once, on a thread of its

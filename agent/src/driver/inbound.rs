@@ -24,8 +24,11 @@ impl Driver {
                 self.send_again(peer);
             }
             Heard::Welcome(addresses) => self.peers.welcomed(addresses),
-            Heard::Assignment { groups, term, order } => {
+            Heard::Assignment { groups, term, order, stops } => {
                 let current = term >= self.ledger.memory().term();
+                if current {
+                    self.on_stops(stops);
+                }
                 self.on_assignment(groups, term)?;
                 if let Some(order) = order.filter(|_| current) {
                     self.on_order(peer, order);

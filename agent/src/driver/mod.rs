@@ -23,6 +23,7 @@ mod peers;
 mod promises;
 mod stalls;
 mod standby;
+mod stops;
 mod watchdog;
 mod work;
 
@@ -172,6 +173,9 @@ struct Driver {
     /// What came of the newest order, and which was taken up last.
     order: Option<OrderOutcome>,
     ordered: Option<OrderId>,
+    /// Emergency stops through the coordinators.
+    stops: stops::StopOrders,
+    state_dir: PathBuf,
     watchdog: watchdog::Fed,
     stall: Stall,
     tasks: JoinSet<Done>,
@@ -309,6 +313,8 @@ impl Driver {
             redialled: 0,
             order: None,
             ordered: None,
+            stops: stops::StopOrders::default(),
+            state_dir: setup.state_dir,
             watchdog: watchdog::Fed::new(setup.watchdog),
             stall: Stall::default(),
             tasks: JoinSet::new(),

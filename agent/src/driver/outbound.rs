@@ -117,6 +117,7 @@ impl Driver {
             promised: group.barrier.left(now),
             barred: group.barred.clone(),
             stopped: group.stopped,
+            stop_order: self.stops.taken_up(&group.name),
         };
         let heartbeat = Heartbeat {
             host: self.host.clone(),

@@ -107,7 +107,12 @@ fn assigned(epoch: u64) -> GroupAssignment {
 
 impl Driver {
     fn assign(&mut self, assigned: GroupAssignment, term: u64) {
-        let heard = Heard::Assignment { groups: vec![assigned], term: Term(term), order: None };
+        let heard = Heard::Assignment {
+            groups: vec![assigned],
+            term: Term(term),
+            order: None,
+            stops: vec![],
+        };
         self.on_heard(PEER, heard).unwrap();
     }
 

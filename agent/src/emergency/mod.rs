@@ -7,17 +7,20 @@
 //! of A3: durable, gate, stop, report. A file that cannot be read stops everything.
 
 mod act;
+mod orders;
 
 pub use act::{ServiceStop, Stopped, stop};
+pub use orders::{Taken, take_up};
 
 use daemon::{
     clock::wall_ms,
     durable::{self, DurableError, Operation},
 };
-use model::GroupId;
+use model::{GroupId, OrderId};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -25,11 +28,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
 const FILE: &str = "emergency-stop.json";
+const LOCK: &str = "emergency-stop.lock";
 
 /// Between two looks of the agent's: how long it may go on renewing a lease after
 /// somebody stopped the group. One small file each time.
@@ -44,6 +48,10 @@ pub struct Stop {
     pub reason: String,
     /// When, in milliseconds since 1970.
     pub at_unix_ms: u64,
+    /// The order through the coordinators that began it; `None` where somebody did
+    /// on this host, which is then the place to release it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderId>,
 }
 
 /// The groups that are stopped.
@@ -52,9 +60,32 @@ pub struct Stop {
 pub struct Stops {
     /// By name.
     pub groups: BTreeMap<GroupId, Stop>,
+    /// The newest order through the coordinators that was taken up, of each group.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orders: BTreeMap<GroupId, OrderId>,
     /// Why everything is, where the file cannot be read.
     #[serde(skip)]
     pub fault: Option<String>,
+}
+
+/// Between two tries to get the turn, and how long it is waited for: whoever has it
+/// writes one small file.
+const TURN_EVERY: Duration = Duration::from_millis(5);
+const TURN_LIMIT: Duration = Duration::from_secs(5);
+
+/// The right to change the file: the command line and the running agent both do.
+fn turn(state_dir: &Path) -> Result<File, DurableError> {
+    let lock = state_dir.join(LOCK);
+    let error = |error| DurableError::new(Operation::Write, &lock, error);
+    let file = File::create(&lock).map_err(error)?;
+    let until = Instant::now() + TURN_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(TURN_EVERY),
+            Err(other) => return Err(error(io::Error::other(other))),
+        }
+    }
 }
 
 fn path(state_dir: &Path) -> PathBuf {
@@ -67,6 +98,7 @@ impl Stops {
     pub fn load(state_dir: &Path) -> Self {
         Self::read(state_dir).unwrap_or_else(|error| Self {
             groups: BTreeMap::new(),
+            orders: BTreeMap::new(),
             fault: Some(error.to_string()),
         })
     }
@@ -91,7 +123,8 @@ impl Stops {
         Some(format!("it is stopped in an emergency, by {}{reason}{}", stop.by, stop.reason))
     }
 
-    /// Stops these groups durably; an earlier stop of one stays as it was.
+    /// Stops these groups durably; an earlier stop of one that was begun on this
+    /// host stays as it was.
     ///
     /// # Errors
     /// [`DurableError`]: it would not last.
@@ -101,10 +134,16 @@ impl Stops {
         by: &str,
         reason: &str,
     ) -> Result<(), DurableError> {
+        let _turn = turn(state_dir)?;
         let mut stops = Self::read(state_dir).unwrap_or_default();
         for group in groups {
-            let stop = Stop { by: by.into(), reason: reason.into(), at_unix_ms: wall_ms() };
-            stops.groups.entry(group.clone()).or_insert(stop);
+            let (by, reason, at_unix_ms) = (by.into(), reason.into(), wall_ms());
+            let stop = Stop { by, reason, at_unix_ms, order: None };
+            // Whoever types it here has the last word here.
+            let ours = stops.groups.get(group).is_some_and(|known| known.order.is_none());
+            if !ours {
+                stops.groups.insert(group.clone(), stop);
+            }
         }
         stops.save(state_dir)
     }
@@ -117,6 +156,7 @@ impl Stops {
         state_dir: &Path,
         group: Option<&GroupId>,
     ) -> Result<BTreeSet<GroupId>, DurableError> {
+        let _turn = turn(state_dir)?;
         let mut stops = match (Self::read(state_dir), group) {
             (Ok(stops), _) => stops,
             // What cannot be read is released as a whole or not at all.

@@ -7,7 +7,7 @@ use crate::{
     gate::tests::lab::{self, Lab, Net, PATIENCE, can, inside},
 };
 use daemon::{clock::boottime_ms, config::Source};
-use model::{GateState, Mono};
+use model::{GateState, Mono, StopDeed, StopOrder, Wall};
 use std::time::Instant;
 
 fn fx() -> GroupId {
@@ -38,6 +38,72 @@ fn what_is_stopped_stays_stopped_until_it_is_released() {
     assert!(Stops::release(dir.path(), Some(&fx())).is_err());
     assert!(Stops::release(dir.path(), None).unwrap().is_empty());
     assert_eq!(Stops::load(dir.path()).why(&fx()), None);
+}
+
+fn order(number: u64, deed: StopDeed) -> StopOrder {
+    let id = OrderId { number, at: Wall(number) };
+    StopOrder { id, group: fx(), deed, by: "ann".into(), reason: "wrong orders".into() }
+}
+
+#[test]
+fn an_order_is_carried_out_once_and_never_an_older_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let why = || Stops::load(dir.path()).why(&fx());
+    let stop = order(4, StopDeed::Stop);
+    assert_eq!(take_up(dir.path(), &stop).unwrap(), Taken::Stopped);
+    assert!(why().unwrap().contains("by ann through the coordinators: wrong orders"));
+    assert_eq!(Stops::load(dir.path()).orders[&fx()], stop.id);
+    // What was released on this host is not stopped anew by the same order.
+    Stops::release(dir.path(), None).unwrap();
+    assert_eq!((take_up(dir.path(), &stop).unwrap(), why()), (Taken::Known, None));
+    assert_eq!(take_up(dir.path(), &order(5, StopDeed::Stop)).unwrap(), Taken::Stopped);
+    // A release that was on its way for long ends nothing that came after it.
+    assert_eq!(take_up(dir.path(), &order(3, StopDeed::Release)).unwrap(), Taken::Known);
+    assert!(why().is_some());
+    assert_eq!(take_up(dir.path(), &order(6, StopDeed::Release)).unwrap(), Taken::Released);
+    assert_eq!(why(), None);
+    // Coordinators that were founded anew count from 1.
+    let anew = StopOrder { id: OrderId { number: 1, at: Wall(99) }, ..order(1, StopDeed::Stop) };
+    assert_eq!(take_up(dir.path(), &anew).unwrap(), Taken::Stopped);
+}
+
+#[test]
+fn what_was_stopped_on_this_host_is_released_on_this_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let why = || Stops::load(dir.path()).why(&fx());
+    Stops::begin(dir.path(), &[fx()].into(), "bob", "odd prices").unwrap();
+    assert_eq!(take_up(dir.path(), &order(1, StopDeed::Stop)).unwrap(), Taken::Stopped);
+    assert_eq!(take_up(dir.path(), &order(2, StopDeed::Release)).unwrap(), Taken::StaysStopped);
+    assert!(why().unwrap().contains("by bob: odd prices"));
+    Stops::release(dir.path(), Some(&fx())).unwrap();
+    assert_eq!(why(), None);
+    // The same where somebody stops here what an order had stopped before.
+    take_up(dir.path(), &order(3, StopDeed::Stop)).unwrap();
+    Stops::begin(dir.path(), &[fx()].into(), "bob", "odd prices").unwrap();
+    assert_eq!(take_up(dir.path(), &order(4, StopDeed::Release)).unwrap(), Taken::StaysStopped);
+    // A file that cannot be read stops everything, and takes no order.
+    std::fs::write(path(dir.path()), "{").unwrap();
+    assert!(take_up(dir.path(), &order(5, StopDeed::Release)).is_err());
+    assert!(why().unwrap().contains("damaged"));
+}
+
+#[test]
+fn two_that_change_the_file_at_once_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let groups: Vec<GroupId> = (0..16).map(|n| GroupId::new(format!("g{n}")).unwrap()).collect();
+    thread::scope(|scope| {
+        for (n, group) in groups.iter().enumerate() {
+            let dir = dir.path();
+            scope.spawn(move || match n % 2 {
+                0 => Stops::begin(dir, &[group.clone()].into(), "bob", "").unwrap(),
+                _ => {
+                    let order = StopOrder { group: group.clone(), ..order(1, StopDeed::Stop) };
+                    take_up(dir, &order).map(|_| ()).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(Stops::load(dir.path()).groups.len(), groups.len());
 }
 
 #[test]

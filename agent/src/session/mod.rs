@@ -13,7 +13,8 @@ mod stream;
 use certs::{Expected, Link, Trust};
 use daemon::backoff::Backoff;
 use model::{
-    Command, GroupAssignment, HostId, HostOrder, LeaseReply, LeaseRequest, StepReport, Term,
+    Command, GroupAssignment, HostId, HostOrder, LeaseReply, LeaseRequest, StepReport, StopOrder,
+    Term,
 };
 use proto::v1;
 use std::{sync::Arc, time::Duration};
@@ -99,6 +100,8 @@ pub enum Heard {
         term: Term,
         /// The newest order for this host.
         order: Option<HostOrder>,
+        /// The newest emergency stop, or release, of each group.
+        stops: Vec<StopOrder>,
     },
     /// Something to do.
     Command(Command),

@@ -100,7 +100,8 @@ fn assigned(assignment: v1::Assignment) -> Result<Heard, WireError> {
             None
         }
     });
-    Ok(Heard::Assignment { groups: groups?, term: Term(assignment.term), order })
+    let stops: Result<_, WireError> = assignment.stops.into_iter().map(TryInto::try_into).collect();
+    Ok(Heard::Assignment { groups: groups?, term: Term(assignment.term), order, stops: stops? })
 }
 
 /// A command, or the refusal of one whose action this agent does not know.

@@ -152,7 +152,7 @@ impl Desk {
         coordinator_message::Body::Assignment(v1::Assignment {
             groups: self.assignment.iter().cloned().map(Into::into).collect(),
             term: self.term,
-            order: None,
+            ..v1::Assignment::default()
         })
     }
 

@@ -4,7 +4,7 @@
 mod host;
 mod people;
 
-pub(crate) use host::{Isolate, IsolateVerb, Profile, Release};
+pub(crate) use host::{EmergencyStop, Isolate, IsolateVerb, Profile, Release};
 pub(crate) use people::{Approve, Enroll, OperatorVerb, RankOf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -69,6 +69,9 @@ pub(crate) enum Verb {
     /// End a host's isolation: everything there is as it was before
     #[command(after_help = EXIT_CODES)]
     Release(Release),
+    /// Stop what is exclusive of a group at once, on every host, until it is released
+    #[command(after_help = EXIT_CODES)]
+    EmergencyStop(EmergencyStop),
     /// Could I fail over now? Every check, with what to do
     ///
     /// Exit code 1 when the group is not ready.

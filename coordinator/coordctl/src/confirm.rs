@@ -17,14 +17,22 @@ pub(crate) enum Consent {
 
 /// Whether there is consent, or a person who can give it.
 pub(crate) fn consent(yes: bool) -> Result<Consent, Failure> {
+    let asked = consent_to("this moves a group", yes);
+    asked.map_err(|failure| {
+        failure.hint("add --yes to go on without asking, or --dry-run to see what would be done")
+    })
+}
+
+/// The same for something of which there is no dry run.
+pub(crate) fn consent_to(what: &str, yes: bool) -> Result<Consent, Failure> {
     if yes {
         return Ok(Consent::Given);
     }
     if io::stdin().is_terminal() && io::stderr().is_terminal() {
         return Ok(Consent::Ask);
     }
-    Err(Failure::usage("this moves a group, and there is no terminal to ask for confirmation")
-        .hint("add --yes to go on without asking, or --dry-run to see what would be done"))
+    Err(Failure::usage(format!("{what}, and there is no terminal to ask for confirmation"))
+        .hint("add --yes to go on without asking"))
 }
 
 /// Asks on the terminal, without blocking what runs beside it.

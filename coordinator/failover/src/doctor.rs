@@ -107,6 +107,10 @@ pub fn examine(state: &State, group: &Group, view: &View, sight: &Sight) -> Vec<
 
 fn automation(state: &State, group: &Group, sight: &Sight) -> Check {
     let name = "automation";
+    if let Some(why) = state.emergency(&group.spec.name) {
+        let hint = format!("coordctl emergency-stop --release {}", group.spec.name);
+        return Check::new(name, "", CheckResult::Failed, why, hint);
+    }
     if let Some(why) = state.held(group) {
         let hint = match state.hold {
             Some(_) => "coordctl resume --all".to_string(),

@@ -13,7 +13,7 @@ use crate::{
 use alloc::{boxed::Box, string::String, vec::Vec};
 use model::{
     AttemptId, Command, Epoch, GroupAssignment, GroupId, HostId, HostOrder, IncidentId, LeaseReply,
-    NotificationId, PlanId, Severity, SiteId, StepId, Term, Wall,
+    NotificationId, PlanId, Severity, SiteId, StepId, StopOrder, Term, Wall,
 };
 
 /// Numbers an append.
@@ -108,6 +108,8 @@ pub enum Effect {
         groups: Vec<GroupAssignment>,
         /// The newest order for it.
         order: Option<HostOrder>,
+        /// The newest emergency stop, or release, of each group on it.
+        stops: Vec<StopOrder>,
     },
     /// Ask an agent to do something.
     Dispatch(Command),

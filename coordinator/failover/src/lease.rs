@@ -131,6 +131,10 @@ fn judge(state: &State, request: &LeaseRequest) -> Result<Timing, LeaseRefusal> 
     if request.epoch != group.epoch {
         return Err(LeaseRefusal::Superseded { epoch: group.epoch });
     }
+    // What was ordered needs no messenger: the lease runs out (A4).
+    if let Some(why) = state.stop_words(&request.group, &request.host) {
+        return Err(LeaseRefusal::Stopped { why });
+    }
     if group.active.as_ref() != Some(&site.name) || state.fencing(group) {
         return Err(LeaseRefusal::NotActive);
     }

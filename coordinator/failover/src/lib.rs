@@ -66,6 +66,6 @@ pub use request::{PlanPreview, PlanRequest, Refused, Request};
 pub use sight::{
     DataSight, FeedSight, HostSight, ObserverSight, Opinion, ServiceFault, Sight, SiteSight,
 };
-pub use state::{Applied, Certificate, Considered, Group, Hold, State, Token};
+pub use state::{Aim, Applied, Certificate, Considered, Group, Hold, State, Token};
 pub use suspicion::Standing;
 pub use view::{HostView, View};

@@ -19,7 +19,7 @@ use alloc::{
 };
 use model::{
     AttemptId, Epoch, GroupId, HostDeed, HostId, Millis, NotificationId, PlanId, SiteId, StepId,
-    Term, Wall,
+    StopDeed, Term, Wall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -293,6 +293,23 @@ pub enum Record {
         /// When.
         at: Wall,
     },
+    /// An operator stopped groups in an emergency, or let them run again.
+    StopOrdered {
+        /// The group; `None` for every one.
+        group: Option<GroupId>,
+        /// Only the hosts of this site.
+        site: Option<SiteId>,
+        /// Only this host.
+        host: Option<HostId>,
+        /// What.
+        deed: StopDeed,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Wall,
+    },
     /// An operator asked for a move that a second one must approve.
     ApprovalAsked {
         /// What was asked for, with who asked.
@@ -324,6 +341,7 @@ impl Record {
             | Self::CertificateRevoked { at, .. }
             | Self::Considered { at, .. }
             | Self::HostOrdered { at, .. }
+            | Self::StopOrdered { at, .. }
             | Self::ApprovalAsked { at, .. } => *at,
         }
     }

@@ -91,8 +91,8 @@ impl World {
                 });
             }
             Effect::Lease { asker, reply } => self.agents.answer(asker, reply),
-            Effect::Assign { host, term, groups, order } => {
-                self.agents.assign(&host, term, groups, order);
+            Effect::Assign { host, term, groups, order, stops } => {
+                self.agents.assign(&host, term, groups, order, stops);
             }
             Effect::Dispatch(command) => {
                 tracing::info!(host = %command.host, id = %command.id, action = command.action.word(), "dispatch");

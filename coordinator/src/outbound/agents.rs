@@ -8,7 +8,7 @@
 //! direct session may be dead for seconds before anybody knows.
 
 use failover::Asker;
-use model::{Command, GroupAssignment, HostId, HostOrder, LeaseReply, Term};
+use model::{Command, GroupAssignment, HostId, HostOrder, LeaseReply, StopOrder, Term};
 use proto::v1::{self, coordinator_message::Body, relay_down::Body as Down};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -205,10 +205,12 @@ impl Agents {
         term: Term,
         groups: Vec<GroupAssignment>,
         order: Option<HostOrder>,
+        stops: Vec<StopOrder>,
     ) {
         let groups = groups.into_iter().map(Into::into).collect();
         let order = order.map(Into::into);
-        let assignment = v1::Assignment { groups, term: term.0, order };
+        let stops = stops.into_iter().map(Into::into).collect();
+        let assignment = v1::Assignment { groups, term: term.0, order, stops };
         if !self.send(host, Body::Assignment(assignment.clone())) {
             let relayed =
                 v1::RelayedAssignment { host: host.to_string(), assignment: Some(assignment) };
@@ -308,10 +310,10 @@ mod tests {
         let link = agents.enter_relay("w1", relay_out);
         assert!(agents.relays("w1", link, &host("p1")));
         assert!(agents.command(command("p1")) && !agents.command(command("s1")));
-        agents.assign(&host("p1"), Term(1), vec![], None);
+        agents.assign(&host("p1"), Term(1), vec![], None, vec![]);
         let number = agents.enter(&host("p1"), out);
         assert!(agents.command(command("p1")));
-        agents.assign(&host("p1"), Term(1), vec![], None);
+        agents.assign(&host("p1"), Term(1), vec![], None, vec![]);
         let bodies = std::iter::from_fn(|| relayed.try_recv().ok()).map(|m| m.unwrap().body);
         let kinds: Vec<bool> =
             bodies.map(|body| matches!(body, Some(Down::Assignment(_)))).collect();

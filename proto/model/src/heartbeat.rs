@@ -1,6 +1,8 @@
 //! What an agent says of itself, several times a second.
 
-use crate::{Derived, Epoch, GroupId, HostId, Millis, OrderOutcome, Reading, ServiceName, Term};
+use crate::{
+    Derived, Epoch, GroupId, HostId, Millis, OrderId, OrderOutcome, Reading, ServiceName, Term,
+};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -160,6 +162,10 @@ pub struct GroupStanding {
     /// itself either.
     #[serde(default)]
     pub stopped: bool,
+    /// The newest emergency stop, or release, through the coordinators that was
+    /// taken up here and is durable.
+    #[serde(default)]
+    pub stop_order: Option<OrderId>,
 }
 
 /// One heartbeat.

@@ -85,6 +85,11 @@ pub enum LeaseRefusal {
         /// The host's.
         host: Derived,
     },
+    /// Operators stopped the group on this host in an emergency.
+    Stopped {
+        /// By whom and why.
+        why: String,
+    },
     /// No such group, or the host is in none of its sites.
     Unknown {
         /// In words.
@@ -104,6 +109,7 @@ impl fmt::Display for LeaseRefusal {
                 "this host derives other bounds than the leader; the leader: {leader}; \
                  this host: {host}; install the same version on both"
             ),
+            Self::Stopped { why } => f.write_str(why),
             Self::Unknown { detail } => f.write_str(detail),
         }
     }

@@ -33,7 +33,9 @@ pub use id::{
 };
 pub use lease::{LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Nonce};
 pub use observation::{HostSilence, Observation};
-pub use order::{HostDeed, HostOrder, IsolationProfile, OrderId, OrderOutcome};
+pub use order::{
+    HostDeed, HostOrder, IsolationProfile, OrderId, OrderOutcome, StopDeed, StopOrder,
+};
 pub use promise::{PromiseRefusal, PromiseReply, PromiseRequest};
 pub use time::{Millis, Mono, Wall};
 pub use timing::Derived;

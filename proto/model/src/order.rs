@@ -1,6 +1,6 @@
 //! What an operator orders for one host, beside any plan, and what came of it.
 
-use crate::{Millis, Wall};
+use crate::{GroupId, Millis, Wall};
 use alloc::string::String;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,32 @@ pub struct HostOrder {
     pub id: OrderId,
     /// What.
     pub deed: HostDeed,
+    /// Who ordered it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Whether a group is stopped in an emergency, or that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopDeed {
+    /// Nothing exclusive of it runs, until a release.
+    Stop,
+    /// It may run again, when a lease says so.
+    Release,
+}
+
+/// The newest emergency stop, or release, of one group on one host. It stands
+/// beside a [`HostOrder`], so that neither displaces the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopOrder {
+    /// Which.
+    pub id: OrderId,
+    /// The group.
+    pub group: GroupId,
+    /// What.
+    pub deed: StopDeed,
     /// Who ordered it.
     pub by: String,
     /// Why.

@@ -3,9 +3,9 @@
 use super::{WireError, bounded, named, text, unknown};
 use crate::v1;
 use model::{
-    Epoch, GateState, GroupAssignment, GroupId, GroupStanding, Heartbeat, HostId, Millis,
+    Epoch, GateState, GroupAssignment, GroupId, GroupStanding, Heartbeat, HostId, Millis, OrderId,
     PeerAddress, ProbeKind, ProbeName, Reading, ServiceName, ServiceState, ServiceStatus, SiteId,
-    StandbyMode, Term, Verdict, WatchdogState,
+    StandbyMode, Term, Verdict, Wall, WatchdogState,
 };
 
 impl From<Heartbeat> for v1::Heartbeat {
@@ -77,6 +77,8 @@ impl From<GroupStanding> for v1::GroupStanding {
             promised_ms: g.promised.map(|left| left.0),
             barred: g.barred,
             stopped: g.stopped,
+            stop_order: g.stop_order.map_or(0, |order| order.number),
+            stop_order_at_unix_ms: g.stop_order.map_or(0, |order| order.at.0),
         }
     }
 }
@@ -101,6 +103,8 @@ impl TryFrom<v1::GroupStanding> for GroupStanding {
             promised: g.promised_ms.map(Millis),
             barred: text(g.barred),
             stopped: g.stopped,
+            stop_order: (g.stop_order > 0)
+                .then_some(OrderId { number: g.stop_order, at: Wall(g.stop_order_at_unix_ms) }),
         })
     }
 }

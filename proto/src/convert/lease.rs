@@ -56,6 +56,7 @@ impl From<LeaseReply> for v1::LeaseReply {
                         let (leader, host) = (Some(leader.into()), Some(host.into()));
                         Reason::TimingDiffers(v1::TimingDiffers { leader, host })
                     }
+                    LeaseRefusal::Stopped { why } => Reason::Stopped(why),
                     LeaseRefusal::Unknown { detail } => Reason::Unknown(detail),
                 }),
             }),
@@ -92,6 +93,7 @@ impl TryFrom<v1::LeaseReply> for LeaseReply {
                         leader: differs.leader.ok_or(missing("TimingDiffers", "leader"))?.into(),
                         host: differs.host.ok_or(missing("TimingDiffers", "host"))?.into(),
                     },
+                    Reason::Stopped(why) => LeaseRefusal::Stopped { why: text(why) },
                     Reason::Unknown(detail) => LeaseRefusal::Unknown { detail: text(detail) },
                 },
             }),

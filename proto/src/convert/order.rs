@@ -1,8 +1,11 @@
 //! Orders for a host and what came of them.
 
-use super::{WireError, missing, text, unknown};
+use super::{WireError, missing, named, text, unknown};
 use crate::v1;
-use model::{HostDeed, HostOrder, IsolationProfile, Millis, OrderId, OrderOutcome, Wall};
+use model::{
+    GroupId, HostDeed, HostOrder, IsolationProfile, Millis, OrderId, OrderOutcome, StopDeed,
+    StopOrder, Wall,
+};
 
 impl From<HostOrder> for v1::HostOrder {
     fn from(order: HostOrder) -> Self {
@@ -51,6 +54,32 @@ impl TryFrom<v1::HostOrder> for HostOrder {
         Ok(Self {
             id: OrderId { number: order.number, at: Wall(order.at_unix_ms) },
             deed,
+            by: text(order.by),
+            reason: text(order.reason),
+        })
+    }
+}
+
+impl From<StopOrder> for v1::StopOrder {
+    fn from(order: StopOrder) -> Self {
+        Self {
+            number: order.id.number,
+            at_unix_ms: order.id.at.0,
+            by: order.by,
+            reason: order.reason,
+            group: order.group.into(),
+            release: order.deed == StopDeed::Release,
+        }
+    }
+}
+
+impl TryFrom<v1::StopOrder> for StopOrder {
+    type Error = WireError;
+    fn try_from(order: v1::StopOrder) -> Result<Self, WireError> {
+        Ok(Self {
+            id: OrderId { number: order.number, at: Wall(order.at_unix_ms) },
+            group: named("StopOrder", GroupId::new(order.group))?,
+            deed: if order.release { StopDeed::Release } else { StopDeed::Stop },
             by: text(order.by),
             reason: text(order.reason),
         })

@@ -56,6 +56,8 @@ pub struct Options {
     pub restart_always: bool,
     /// Every program has a wall clock of its own, which can be set.
     pub own_clocks: bool,
+    /// Whether coordinators may isolate p1, and it knows its operator's address.
+    pub isolation: bool,
 }
 
 impl Default for Options {
@@ -73,6 +75,7 @@ impl Default for Options {
             failsafe: false,
             restart_always: false,
             own_clocks: false,
+            isolation: false,
         }
     }
 }
@@ -134,6 +137,13 @@ pub fn agent(
         write!(text, "\n[gate]\ntable = \"understudy_{name}\"\n")?;
     } else {
         text.push_str("\n[gate]\nenabled = false\n");
+    }
+    if options.isolation && name == "p1" {
+        write!(
+            text,
+            "\n[isolation]\nremote = true\nconfirm_within = \"10s\"\nadministrators = [\"{}\"]\n",
+            address("operator")?
+        )?;
     }
     write!(text, "\n[[service]]\nname = \"{SERVICE}\"\ngroup = \"{GROUP}\"\nexclusive = true\n")?;
     match options.standby {

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod network;
 pub mod orders;
 pub mod stage;
+pub mod talk;
 pub mod timeline;
 
 pub use stage::Lab;

@@ -52,3 +52,28 @@ pub(crate) struct Release {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct EmergencyStop {
+    /// The group; may be left out when there is one
+    #[arg(conflicts_with = "all")]
+    pub(crate) group: Option<String>,
+    /// Every group
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only the hosts of this site [default: every host of the group]
+    #[arg(long, value_name = "SITE", conflicts_with = "host")]
+    pub(crate) site: Option<String>,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Why; recorded
+    #[arg(long, value_name = "TEXT", default_value = "", required_unless_present = "release")]
+    pub(crate) reason: String,
+    /// Let run again what was stopped
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub(crate) yes: bool,
+}

@@ -26,6 +26,7 @@ fn warnings(reply: &StatusReply) -> String {
             reply.held_everywhere
         ));
     }
+    lines.extend(reply.groups.iter().filter_map(stopped));
     lines.extend(isolated(reply));
     lines.extend(reply.approvals.iter().map(approval));
     lines.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}")));
@@ -57,6 +58,21 @@ pub(crate) fn approval(approval: &Approval) -> String {
         or_dash(&approval.reason),
         approval.id
     )
+}
+
+/// A group that was stopped in an emergency, and where.
+fn stopped(group: &Group) -> Option<String> {
+    let newest = group.stops.iter().max_by_key(|stop| stop.order)?;
+    let hosts: Vec<&str> = group.stops.iter().map(|stop| stop.host.as_str()).collect();
+    Some(format!(
+        "EMERGENCY STOP: {} on {}, by {} at {}: {}; `coordctl emergency-stop --release {}`",
+        group.name,
+        hosts.join(", "),
+        newest.by,
+        words::instant(newest.at_unix_ms),
+        newest.reason,
+        group.name
+    ))
 }
 
 /// Hosts that are cut off, and groups that must not be active on one.

@@ -1,6 +1,7 @@
 //! One file a family of verbs: each asks, shows, and says how it ended.
 
 mod certs;
+mod emergency;
 mod files;
 mod generate;
 mod groups;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<End, Failure> {
         Verb::Resume(args) => groups::resume(args, &mut open()?, out).await,
         Verb::Isolate(args) => host::isolate(args, &mut open()?, out).await,
         Verb::Release(args) => host::release(args, &mut open()?, out).await,
+        Verb::EmergencyStop(args) => emergency::run(args, open, out).await,
         Verb::Doctor(args) => groups::doctor(args, &mut open()?, out).await,
         Verb::Timing(args) => groups::timing(args, &mut open()?, out).await,
         Verb::Explain(args) => incident::explain(args, &mut open()?, out).await,

@@ -1,7 +1,7 @@
 //! Orders for one host: what is asked, and waiting for what came of it.
 
 use crate::stage::Stage;
-use proto::v1::{Host, HostOrderOutcome};
+use proto::v1::{EmergencyStopReply, Host, HostGroup, HostOrderOutcome, HostService, StoppedGroup};
 
 fn host(order: u64, done: bool, detail: &str) -> Host {
     let outcome = HostOrderOutcome { order, done, detail: detail.into() };
@@ -51,4 +51,75 @@ async fn what_the_agent_refuses_is_shown_word_for_word() {
         stage.run(wrong).await.with(2);
     }
     assert_eq!(stage.script.edit(|script| script.ordered.len()), 1);
+}
+
+/// A host as it is once the third order was taken up there, or before.
+fn stopped(name: &str, stop_order: u64, state: &str) -> Host {
+    let group = HostGroup {
+        group: "fx".into(),
+        gate: "closed".into(),
+        stopped: stop_order == 3,
+        stop_order,
+        ..HostGroup::default()
+    };
+    let service = HostService {
+        name: "mt4".into(),
+        group: "fx".into(),
+        exclusive: true,
+        state: if stop_order == 3 { "stopped".into() } else { "running".into() },
+        ..HostService::default()
+    };
+    let (groups, services) = (vec![group], vec![service]);
+    Host { name: name.into(), state: state.into(), groups, services, ..Host::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_stop_is_ordered_and_waited_for_host_by_host() {
+    let stage = Stage::with(1).await;
+    let of = StoppedGroup {
+        group: "fx".into(),
+        hosts: vec!["p1".into(), "s1".into()],
+        plan: "plan 4 (failover to standby) ends held, since standby is stopped".into(),
+    };
+    stage.script.edit(|script| {
+        script.stop = EmergencyStopReply { order: 3, groups: vec![of] };
+        script.hosts = vec![stopped("p1", 2, "alive"), stopped("s1", 3, "alive")];
+    });
+    let script = stage.script.clone();
+    let agent = tokio::spawn(async move {
+        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
+        while script.edit(|script| script.calls.iter().filter(|c| c.contains("status")).count()) < 2
+        {
+            assert!(tokio::time::Instant::now() < end, "nobody waits");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        script.edit(|script| script.hosts[0] = stopped("p1", 3, "alive"));
+    });
+    let args = ["emergency-stop", "fx", "--reason", "wrong orders", "--yes", "--json"];
+    let ended = stage.run(&args).await.with(0);
+    agent.await.unwrap();
+    let told = &ended.json()["groups"][0];
+    assert!(told["plan"].as_str().unwrap().contains("ends held"), "{told}");
+    assert!(told["hosts"].as_array().unwrap().iter().all(|host| host["state"] == "done"), "{told}");
+    let asked = stage.script.edit(|script| script.stops.clone());
+    assert_eq!((asked[0].group.as_str(), asked[0].reason.as_str()), ("fx", "wrong orders"));
+    // A host that nobody hears: recorded, and said so.
+    stage.script.edit(|script| script.hosts[0] = stopped("p1", 2, "lost"));
+    let args = ["emergency-stop", "--all", "--site", "primary", "--reason", "halt", "--yes"];
+    let ended = stage.run(&args).await.with(4);
+    assert!(ended.data.contains("no lease is granted to it"), "{}", ended.data);
+    // Released by the coordinators, and somebody stopped it on the host.
+    stage.script.edit(|script| script.hosts[0] = stopped("p1", 3, "alive"));
+    let ended = stage.run(&["emergency-stop", "fx", "--release", "--yes"]).await.with(1);
+    assert!(ended.data.contains("understudy-agent emergency-stop --release fx"), "{}", ended.data);
+    let asked = stage.script.edit(|script| script.stops.clone());
+    assert_eq!((asked[1].group.as_str(), asked[1].site.as_str()), ("", "primary"));
+    assert!(asked[2].release);
+    // Nothing is asked without a reason, or without a terminal to ask on.
+    for wrong in
+        [&["emergency-stop", "fx", "--yes"][..], &["emergency-stop", "fx", "--reason", "x"]]
+    {
+        stage.run(wrong).await.with(2);
+    }
+    assert_eq!(stage.script.edit(|script| script.stops.len()), 3);
 }

@@ -48,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) started: Vec<StartPlanRequest>,
     pub(crate) applied: Vec<ApplyRequest>,
     pub(crate) ordered: Vec<OrderHostRequest>,
+    pub(crate) stops: Vec<EmergencyStopRequest>,
+    pub(crate) stop: EmergencyStopReply,
     /// The hosts that a status shows.
     pub(crate) hosts: Vec<Host>,
 }
@@ -242,6 +244,17 @@ impl Operator for Player {
             script.ordered.len() as u64
         });
         Ok(Response::new(OrderHostReply { order }))
+    }
+    async fn emergency_stop(
+        &self,
+        request: Request<EmergencyStopRequest>,
+    ) -> Reply<EmergencyStopReply> {
+        self.enter("emergency_stop")?;
+        let request = request.into_inner();
+        Ok(Response::new(self.script.edit(|script| {
+            script.stops.push(request);
+            script.stop.clone()
+        })))
     }
     async fn revoke_certificate(
         &self,

@@ -3,7 +3,10 @@
 
 use super::Engine;
 use crate::{effect::Effect, failsafe};
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use model::{GroupId, HostId};
 
 impl Engine {
@@ -11,7 +14,9 @@ impl Engine {
         if let Some(leading) = self.leading {
             let groups = failsafe::assignments(&self.state, &self.view, host);
             let order = self.state.orders.get(host).cloned();
-            out.push(Effect::Assign { host: host.clone(), term: leading.term, groups, order });
+            let stops = self.state.stops.get(host).into_iter().flat_map(BTreeMap::values).cloned();
+            let (host, term, stops) = (host.clone(), leading.term, stops.collect());
+            out.push(Effect::Assign { host, term, groups, order, stops });
         }
     }
 

@@ -21,14 +21,14 @@ use crate::{
     request::Refused,
     runner::{self, HookWord, Move, Runner, Scene},
     sight::{Sight, Standpoint},
-    state::{Applied, Group, State},
+    state::{Aim, Applied, Group, State},
     view::View,
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
 use appends::{Appends, Purpose};
 use considered::Considering;
 use deliveries::Deliveries;
-use model::{GroupId, HostId, LeaseRefusal, Millis, Mono, Term};
+use model::{GroupId, Heartbeat, HostId, LeaseRefusal, Millis, Mono, Term};
 
 /// Ticks are never further apart than this.
 const TICK_MAX: Millis = Millis(50);
@@ -128,7 +128,12 @@ impl Engine {
                 let host = heartbeat.host.clone();
                 let known = self.view.host(&host).map_or("", |seen| &seen.heartbeat.peer);
                 let moved = known != heartbeat.peer;
-                if self.view.observe(*heartbeat, now.mono) && self.leading.is_some() {
+                let freed = self.freed(&heartbeat);
+                let news = self.view.observe(*heartbeat, now.mono);
+                if news {
+                    self.settled.extend(freed.into_iter().map(|group| (group, now.mono)));
+                }
+                if news && self.leading.is_some() {
                     let alarms = alarm::inspect(&self.state, &self.view, &host, self.term);
                     out.extend(alarms.into_iter().map(Effect::Raise));
                     if moved {
@@ -162,6 +167,17 @@ impl Engine {
         }
         self.advance(now, &mut out);
         out
+    }
+
+    /// Groups of which a host says that nobody stops them there any more: what stood
+    /// still meanwhile counts against nobody.
+    fn freed(&self, heartbeat: &Heartbeat) -> Vec<GroupId> {
+        let before = self.view.host(&heartbeat.host).map(|seen| seen.heartbeat.groups.as_slice());
+        let stopped = before.unwrap_or_default().iter().filter(|group| group.stopped);
+        let now_stopped = |name: &GroupId| {
+            heartbeat.groups.iter().any(|group| group.group == *name && group.stopped)
+        };
+        stopped.map(|group| group.group.clone()).filter(|name| !now_stopped(name)).collect()
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -231,6 +247,13 @@ impl Engine {
             Record::PlanOpened { draft, .. } => self.assign_group(&draft.group, out),
             Record::Activated { group, .. } => self.assign_group(group, out),
             Record::HostOrdered { host, .. } => self.assign(host, out),
+            Record::StopOrdered { group, site, host, .. } => {
+                let aim = Aim { group: group.as_ref(), site: site.as_ref(), host: host.as_ref() };
+                // What stood still because of a stop is given its time to come back.
+                let groups = self.state.aimed(aim).into_keys();
+                self.settled.extend(groups.map(|group| (group, now.mono)));
+                self.assign_all(out);
+            }
             Record::PlanClosed { plan, .. } => {
                 self.runner.forget(*plan);
                 if let Some(closed) = self.state.plans.get(plan) {

@@ -192,6 +192,9 @@ impl Runner {
                 .map(|redirect| redirect_held(plan, redirect));
             return commit(Record::PlanClosed { plan: plan.id, held, at });
         };
+        if let Some(stopped) = scene.state.stop_against(plan) {
+            return commit(Record::PlanClosed { plan: plan.id, held: Some(stopped), at });
+        }
         if step.kind == StepKind::Activate {
             return activate(group, plan, id, scene);
         }

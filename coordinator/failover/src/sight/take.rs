@@ -42,7 +42,7 @@ impl Sight {
         let spec = &group.spec;
         let site = |name: &SiteId, hosts: &[HostId]| SiteSight {
             site: name.clone(),
-            hosts: hosts.iter().map(|host| host_sight(group, host, name, from)).collect(),
+            hosts: hosts.iter().map(|host| host_sight(state, group, host, name, from)).collect(),
         };
         Self {
             at: from.wall,
@@ -85,7 +85,13 @@ fn stopped(group: &Group, view: &View) -> Option<String> {
     })
 }
 
-fn host_sight(group: &Group, host: &HostId, site: &SiteId, from: Standpoint<'_>) -> HostSight {
+fn host_sight(
+    state: &State,
+    group: &Group,
+    host: &HostId,
+    site: &SiteId,
+    from: Standpoint<'_>,
+) -> HostSight {
     let timing = group.spec.timing();
     let seen = from.view.host(host);
     let silence = seen.map(|seen| from.mono.since(seen.heard));
@@ -100,7 +106,8 @@ fn host_sight(group: &Group, host: &HostId, site: &SiteId, from: Standpoint<'_>)
         observers: from.observers.of(host, own, &timing, from.mono),
         heard_by_others: from.observers.heard_ago(host, from.mono),
         stale: None,
-        barred: None,
+        // Also where its agent has not heard of it yet.
+        barred: state.stop_words(&group.spec.name, host),
         feeds: Vec::new(),
         data: Vec::new(),
         watchdog: WatchdogState::Absent,
@@ -108,7 +115,8 @@ fn host_sight(group: &Group, host: &HostId, site: &SiteId, from: Standpoint<'_>)
     let Some(seen) = seen else { return sight };
     let standing = seen.heartbeat.groups.iter().find(|g| g.group == group.spec.name);
     sight.gate = standing.map(|g| g.gate);
-    sight.barred = standing.map(|g| g.barred.clone()).filter(|why| !why.is_empty());
+    let barred = standing.map(|g| g.barred.clone()).filter(|why| !why.is_empty());
+    sight.barred = barred.or(sight.barred);
     sight.watchdog = match seen.heartbeat.watchdog {
         // One whose time nobody knows proves nothing (C4).
         WatchdogState::Armed if seen.heartbeat.resets_within().is_none() => WatchdogState::Disarmed,

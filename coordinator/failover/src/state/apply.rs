@@ -1,8 +1,11 @@
 //! One record into the state: the dispatch, policies, holds and the outbox.
 
-use super::{Applied, CONSIDERED_MAX, Certificate, Considered, Group, Hold, NO_INCIDENT, State};
+use super::{
+    Applied, CONSIDERED_MAX, Certificate, Considered, Group, Hold, NO_INCIDENT, State, stops::Aim,
+};
 use crate::{
     decision::{self, Decision, Reason},
+    incident::Cause,
     outbox::{ATTEMPTS_MAX, ChannelDelivery, ChannelState, Notification},
     policy::GroupSpec,
     record::{Position, Record},
@@ -16,7 +19,7 @@ use alloc::{
 };
 use model::{
     AttemptId, Epoch, GroupId, HostDeed, HostId, HostOrder, IncidentId, Millis, NotificationId,
-    OrderId, Severity, Wall,
+    Severity, Wall,
 };
 
 /// A block of one kind is told again only after this time: a host whose silence
@@ -89,6 +92,10 @@ impl State {
             }
             Record::HostOrdered { host, deed, by, reason, at } => {
                 self.apply_host_ordered(host, *deed, (by, reason), *at)
+            }
+            Record::StopOrdered { group, site, host, deed, by, reason, at } => {
+                let aim = Aim { group: group.as_ref(), site: site.as_ref(), host: host.as_ref() };
+                self.apply_stop_ordered(aim, *deed, (by, reason), *at)
             }
             Record::ApprovalAsked { asked, at } => self.apply_approval_asked(asked, *at),
         }
@@ -179,8 +186,7 @@ impl State {
         if !self.named_hosts().any(|named| named == host) {
             return ignored(format!("no group names a host {host}; `coordctl status` lists them"));
         }
-        self.last_order += 1;
-        let id = OrderId { number: self.last_order, at };
+        let id = self.next_order(at);
         let order = HostOrder { id, deed, by: by.into(), reason: reason.into() };
         self.orders.insert(host.clone(), order);
         Applied::HostOrdered(id)
@@ -212,16 +218,18 @@ impl State {
     /// Certain trouble, and nothing moves by itself: a person has to know. Once for
     /// each kind of block while it comes and goes.
     fn tell_block(&mut self, name: &GroupId, evidence: &Sight, reason: &Reason, at: Wall) {
+        let stopped = self.stopped_hosts(name);
         let Some(group) = self.groups.get_mut(name) else { return };
         // A plan that was given up has told it already.
         let told_by_plan = group.hold.as_ref().is_some_and(|hold| hold.plan.is_some());
+        // So has a stop: that its services do not run is what was ordered.
+        let told_by_stop = |cause: &Cause| matches!(cause, Cause::ServiceFailed { host, .. } if stopped.contains(host));
         let (word, last) = (reason.word(), group.blocked.as_ref());
         let lately = last.is_some_and(|(kind, told)| {
             kind == word && at.0.saturating_sub(told.0) < BLOCK_APART.0
         });
-        let Some(cause) = decision::cause(evidence).filter(|_| !told_by_plan && !lately) else {
-            return;
-        };
+        let cause = decision::cause(evidence).filter(|cause| !told_by_stop(cause));
+        let Some(cause) = cause.filter(|_| !told_by_plan && !lately) else { return };
         group.blocked = Some((word.into(), at));
         let mut others =
             group.spec.sites.iter().filter(|site| Some(&site.name) != group.active.as_ref());

@@ -9,6 +9,9 @@ mod apply;
 mod approvals;
 mod identity;
 mod moves;
+mod stops;
+
+pub use stops::Aim;
 
 use crate::{
     approval::{Approval, ApprovalId},
@@ -29,7 +32,7 @@ use alloc::{
 };
 use model::{
     Epoch, GroupId, HostId, HostOrder, IncidentId, Millis, NotificationId, OrderId, PlanId, SiteId,
-    Wall,
+    StopOrder, Wall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +147,7 @@ pub enum Applied {
     PlanOpened(PlanId),
     /// A second operator must approve it, under this number.
     ApprovalAsked(ApprovalId),
-    /// An order for a host was recorded.
+    /// An order for a host, or an emergency stop, was recorded.
     HostOrdered(OrderId),
     /// It no longer fitted: the reason, in words.
     Ignored(String),
@@ -184,13 +187,19 @@ pub struct State {
     pub orders: BTreeMap<HostId, HostOrder>,
     #[serde(default)]
     last_order: u64,
+    /// The newest emergency stop, or release, of each group on each host.
+    #[serde(default)]
+    pub stops: BTreeMap<HostId, BTreeMap<GroupId, StopOrder>>,
 }
 
 impl State {
     /// Why automation is stopped for `group`, if it is.
     #[must_use]
     pub fn held(&self, group: &Group) -> Option<String> {
-        self.hold.as_ref().or(group.hold.as_ref()).map(Hold::words)
+        let stop = self.emergency(&group.spec.name);
+        let hold = self.hold.as_ref().or(group.hold.as_ref()).map(Hold::words);
+        let both: Vec<String> = [stop, hold].into_iter().flatten().collect();
+        (!both.is_empty()).then(|| both.join("; "))
     }
 
     /// The group's running plan.

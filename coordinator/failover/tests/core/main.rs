@@ -7,6 +7,8 @@ mod blocked;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod emergency;
+#[cfg(test)]
 mod explained;
 #[cfg(test)]
 mod failsafe;

@@ -72,6 +72,16 @@ fn what_was_stopped_in_an_emergency_starts_nowhere_by_itself() {
     let sight = world.engine.look(&group(), now).unwrap();
     let why = failover::decide(&sight).to_string();
     assert!(why.contains("p1: it is stopped in an emergency, by ann"), "{why}");
+    // Released on the host, it has its time to come back.
+    let agent = world.agent("p1");
+    (agent.barred, agent.stopped) = (String::new(), false);
+    world.pass(400);
+    world.agent("p1").state = ServiceState::Running;
+    world.pass(5000);
+    assert_eq!(epoch(&world), Epoch(1), "{}", world.transcript.join("\n"));
+    let agent = world.agent("p1");
+    (agent.barred, agent.stopped) = ("it is stopped in an emergency, by ann".into(), true);
+    world.pass(1000);
     // Also when the host dies of it.
     world.agent("p1").alive = false;
     world.pass(30_000);

@@ -9,8 +9,9 @@ use failover::{
 };
 use model::{
     Action, Command, Epoch, GateState, GroupId, GroupStanding, Heartbeat, HostId, LeaseReply,
-    LeaseRequest, Millis, Mono, Nonce, Outcome, PeerAddress, ProbeName, Refusal, ServiceName,
-    ServiceState, ServiceStatus, SiteId, StepReport, Term, VerifyEvidence, Wall,
+    LeaseRequest, Millis, Mono, Nonce, OrderId, Outcome, PeerAddress, ProbeName, Refusal,
+    ServiceName, ServiceState, ServiceStatus, SiteId, StepReport, StopDeed, StopOrder, Term,
+    VerifyEvidence, Wall,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -43,6 +44,7 @@ pub(crate) struct Agent {
     pub(crate) promised_until: Option<Mono>,
     pub(crate) barred: String,
     pub(crate) stopped: bool,
+    pub(crate) stop_order: Option<OrderId>,
     /// When it asked for its newest grant, and whether it lives by promises since.
     pub(crate) granted: Mono,
     pub(crate) failsafe: bool,
@@ -60,6 +62,7 @@ impl Agent {
             promised_until: None,
             barred: String::new(),
             stopped: false,
+            stop_order: None,
             granted: Mono(0),
             failsafe: false,
             failsafe_over: false,
@@ -76,6 +79,20 @@ impl Agent {
             answers: BTreeMap::new(),
             readings: Vec::new(),
             standby: model::StandbyMode::Stopped,
+        }
+    }
+
+    /// An emergency stop or its release, each carried out once.
+    fn take_stop(&mut self, order: &StopOrder) {
+        if self.stop_order == Some(order.id) {
+            return;
+        }
+        self.stop_order = Some(order.id);
+        self.stopped = order.deed == StopDeed::Stop;
+        self.barred.clear();
+        if self.stopped {
+            self.barred = format!("it is stopped in an emergency, by {}", order.by);
+            (self.state, self.lease_until) = (ServiceState::Stopped, None);
         }
     }
 
@@ -257,7 +274,7 @@ impl World {
                 self.say(format!("ALARM {alarm}"));
                 vec![]
             }
-            Effect::Assign { host, groups, .. } => {
+            Effect::Assign { host, groups, stops, .. } => {
                 if let Some(agent) = self.agents.get_mut(&host).filter(|a| a.alive && !a.cut) {
                     for assigned in groups {
                         agent.lease = assigned.lease;
@@ -270,6 +287,7 @@ impl World {
                             agent.state = ServiceState::Stopped;
                         }
                     }
+                    stops.iter().for_each(|order| agent.take_stop(order));
                 }
                 vec![]
             }
@@ -426,6 +444,7 @@ impl World {
                 promised: agent.promised(now),
                 barred: agent.barred.clone(),
                 stopped: agent.stopped,
+                stop_order: agent.stop_order,
             }],
             services: vec![ServiceStatus {
                 service: ServiceName::new("bridge").unwrap(),
@@ -624,6 +643,7 @@ fn short(record: &Record) -> String {
         }
         Record::AutomationHeld { .. } => "held".into(),
         Record::AutomationResumed { .. } => "resumed".into(),
+        Record::StopOrdered { deed, .. } => format!("emergency stop: {deed:?}"),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
         Record::TokenCreated { token, .. } => format!("token-created {token}"),
         Record::TokenRedeemed { token, .. } => format!("token-redeemed {token}"),

@@ -149,6 +149,7 @@ calls! {
     Operator hold: HoldRequest -> HoldReply = hold_automation;
     Operator resume: ResumeRequest -> ResumeReply = resume_automation;
     Operator order_host: OrderHostRequest -> OrderHostReply = order_a_host;
+    Operator emergency_stop: EmergencyStopRequest -> EmergencyStopReply = stop_in_emergency;
     Admin apply: ApplyRequest -> ApplyReply = apply_groups;
     Admin create_token: CreateTokenRequest -> CreateTokenReply = create_a_token;
     Admin revoke_certificate: RevokeCertificateRequest -> RevokeCertificateReply = revoke_one;

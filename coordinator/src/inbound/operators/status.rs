@@ -257,7 +257,22 @@ fn of_group(engine: &Engine, group: &Group, now: Now) -> v1::Group {
             others.next().and_then(|site| s.data_lag(&site.site)).map(|lag| lag.0)
         }),
         failsafe: group.failsafe.is_some(),
+        stops: stops(state, name),
     }
+}
+
+/// The emergency stops that stand, host by host.
+fn stops(state: &failover::State, group: &model::GroupId) -> Vec<v1::EmergencyStop> {
+    let hosts = state.stopped_hosts(group);
+    let orders = hosts.iter().filter_map(|host| Some((host, state.stop_on(group, host)?)));
+    let one = |(host, order): (&HostId, &model::StopOrder)| v1::EmergencyStop {
+        host: host.to_string(),
+        by: order.by.clone(),
+        reason: order.reason.clone(),
+        at_unix_ms: order.id.at.0,
+        order: order.id.number,
+    };
+    orders.map(one).collect()
 }
 
 /// Could it fail over now, if the active site fell silent this moment?
@@ -319,6 +334,8 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
                 .filter(|left| *left > 0),
             stale: stale(engine, &group.spec.name, host, now),
             barred: standing.map(|s| s.barred.clone()).unwrap_or_default(),
+            stopped: standing.is_some_and(|s| s.stopped),
+            stop_order: standing.and_then(|s| s.stop_order).map_or(0, |order| order.number),
         }
     };
     v1::Host {

@@ -206,6 +206,7 @@ impl Host {
             promised: agent.barrier.left(now),
             barred: String::new(),
             stopped: false,
+            stop_order: None,
         };
         let status = ServiceStatus {
             service: scene.names.service.clone(),
