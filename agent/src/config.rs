@@ -131,6 +131,7 @@ impl Config {
                 sources: raw.backup,
                 host: raw.host.to_string(),
                 state_dir: state_dir.clone(),
+                pki: state_dir.join("pki"),
                 exclusive: exclusive(&raw.service),
             },
             host: raw.host,

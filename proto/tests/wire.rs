@@ -2,13 +2,13 @@
 //! the answer is a value or a refusal in words.
 
 use model::{
-    Action, AttemptId, Command, CommandId, Derived, Epoch, GateState, GroupAssignment, GroupId,
-    GroupStanding, Heartbeat, HostDeed, HostId, HostOrder, HostSilence, IsolationProfile,
-    LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce, Observation, OrderId,
-    OrderOutcome, Outcome, PeerAddress, PlanId, ProbeKind, ProbeName, PromiseRefusal, PromiseReply,
-    PromiseRequest, Reading, Refusal, ServiceName, ServiceState, ServiceStatus, SiteId,
-    StandbyMode, StepId, StepReport, StopDeed, StopOrder, Term, Verdict, VerifyEvidence, Wall,
-    WatchdogState,
+    Action, AttemptId, Command, CommandId, CopyKind, CopyName, Derived, Epoch, GateState,
+    GroupAssignment, GroupId, GroupStanding, Heartbeat, HostDeed, HostId, HostOrder, HostSilence,
+    IsolationProfile, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce,
+    Observation, OrderId, OrderOutcome, Outcome, PeerAddress, PlanId, ProbeKind, ProbeName,
+    PromiseRefusal, PromiseReply, PromiseRequest, Reading, Refusal, ServiceName, ServiceState,
+    ServiceStatus, SiteId, StandbyMode, StepId, StepReport, StopDeed, StopOrder, Term, Verdict,
+    VerifyEvidence, Wall, WatchdogState,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -425,4 +425,34 @@ fn too_much_is_refused_and_long_words_are_cut() {
         ..v1::ServiceStatus::default()
     };
     assert!(ServiceStatus::try_from(status).unwrap().detail.len() <= 4096);
+}
+
+#[test]
+fn only_names_of_a_restic_repository_become_paths() {
+    let digest = "0123456789abcdef".repeat(4);
+    for kind in CopyKind::ALL {
+        let name = if kind == CopyKind::Config { "" } else { &digest };
+        let name = CopyName::new(kind, name).unwrap();
+        assert_eq!(CopyName::try_from(v1::CopyFile::from(&name)).unwrap(), name);
+    }
+    let pack = CopyName::new(CopyKind::Pack, &digest).unwrap();
+    assert_eq!(pack.path(), format!("data/01/{digest}"));
+    let upper = digest.to_uppercase();
+    for bad in ["", "..", "../../../etc/passwd", "/etc/passwd", "a", &upper, &format!("{digest}0")]
+    {
+        for kind in CopyKind::ALL.into_iter().filter(|kind| *kind != CopyKind::Config) {
+            let file = v1::CopyFile { kind: v1::CopyKind::from(kind).into(), name: bad.into() };
+            let refused = CopyName::try_from(file).unwrap_err().to_string();
+            assert!(refused.contains("no name of a file"), "{refused}");
+        }
+    }
+    let config = v1::CopyFile { kind: v1::CopyKind::Config.into(), name: "../config".into() };
+    assert!(CopyName::try_from(config).is_err());
+    for kind in [0, 99] {
+        assert!(CopyName::try_from(v1::CopyFile { kind, name: digest.clone() }).is_err());
+    }
+    for bad in ["", ".", "..", ".hidden", "a/b", "A", &"a".repeat(64)] {
+        assert!(model::repository_name(bad).is_err(), "{bad}");
+    }
+    assert!(model::repository_name("standby-2.0").is_ok());
 }

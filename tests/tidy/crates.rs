@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("proto", &["model"]),
     ("certs", &["model"]),
     ("daemon", &[]),
-    ("backup", &["daemon"]),
+    ("backup", &["certs", "daemon", "model", "proto"]),
     ("agent", &["backup", "certs", "daemon", "model", "proto"]),
     ("coordinator", &["certs", "daemon", "failover", "model", "proto"]),
     ("coordctl", &["certs", "daemon", "model", "proto"]),

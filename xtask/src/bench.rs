@@ -68,6 +68,8 @@ enum Bench {
     DualActive,
     /// Container death to the coordinators' view.
     Detection,
+    /// Backups beside restic's, and beside tar, zstd and openssl.
+    Backup,
     /// Seeds of the simulation: violations, seeds a second.
     Simulate,
     /// Cut patterns between five nodes, in three phases.
@@ -85,6 +87,7 @@ impl Bench {
             | Self::Switchover
             | Self::DualActive
             | Self::Detection
+            | Self::Backup
             | Self::Simulate
             | Self::Partitions => ("release", "release"),
             Self::Demo => ("dev", "debug"),
@@ -100,6 +103,7 @@ impl Bench {
             Self::Switchover => "switchover",
             Self::DualActive => "dual-active",
             Self::Detection => "detection",
+            Self::Backup => "backup",
             Self::Simulate => "simulate",
             Self::Partitions => "partitions",
         }
@@ -111,6 +115,7 @@ impl Bench {
             Self::Consensus | Self::Agent | Self::Demo | Self::Simulate | Self::Partitions => {
                 &[Need::Libzmq]
             }
+            Self::Backup => &[Need::Libzmq, Need::Restic, Need::Archivers],
             Self::Failover | Self::Switchover | Self::DualActive | Self::Detection => {
                 &[Need::Libzmq, Need::Lab]
             }
@@ -132,7 +137,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         | Bench::Failover
         | Bench::Switchover
         | Bench::DualActive
-        | Bench::Detection => {}
+        | Bench::Detection
+        | Bench::Backup => {}
     }
     let (profile, folder) = args.name.profile();
     let mut build = shell::cargo(&["build", "--bins", "--profile", profile]);

@@ -3,7 +3,7 @@
 use crate::shell;
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -55,6 +55,27 @@ pub(crate) fn has_busybox() -> bool {
 /// Whether the restic program is installed.
 pub(crate) fn has_restic() -> bool {
     shell::succeeds("restic", &["version"])
+}
+
+/// Whether the rclone program is installed.
+pub(crate) fn has_rclone() -> bool {
+    Path::new("/usr/bin/rclone").exists()
+}
+
+/// Whether the programs that backups are measured beside are installed.
+pub(crate) fn has_archivers() -> bool {
+    shell::succeeds("zstd", &["--version"]) && shell::succeeds("openssl", &["version"])
+}
+
+/// Where tools lie that no package of the system brings; the tests look there.
+pub(crate) fn tools() -> PathBuf {
+    shell::root().join("target/tools")
+}
+
+/// Whether the S3 server is installed and starts.
+pub(crate) fn has_moto() -> bool {
+    let server = tools().join("moto/bin/moto_server");
+    server.to_str().is_some_and(|server| shell::succeeds(server, &["--help"]))
 }
 
 /// Whether Docker's client is installed.

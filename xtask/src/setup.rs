@@ -24,12 +24,18 @@ pub(crate) enum Need {
     Lab,
     /// The restic program: whatever we write, it must read, and the other way.
     Restic,
+    /// The rclone program: backups to whatever it reaches.
+    Rclone,
+    /// zstd and openssl: what backups are measured beside.
+    Archivers,
+    /// An S3 server to test against, of Python's registry, within `target`.
+    Moto,
     /// The test runner.
     Nextest,
 }
 
 /// All that a full test run needs.
-pub(crate) const EVERYTHING: [Need; 8] = [
+pub(crate) const EVERYTHING: [Need; 10] = [
     Need::Libzmq,
     Need::Pyzmq,
     Need::Busybox,
@@ -37,13 +43,24 @@ pub(crate) const EVERYTHING: [Need; 8] = [
     Need::Nftables,
     Need::Lab,
     Need::Restic,
+    Need::Rclone,
+    Need::Moto,
     Need::Nextest,
 ];
 
 enum How {
     Apt(&'static [&'static str]),
     Cargo(&'static str),
+    /// A Python environment of its own in `target/tools/NAME`, with one package;
+    /// Debian's package that makes environments comes first.
+    Python {
+        name: &'static str,
+        package: &'static str,
+    },
 }
+
+/// What Debian's python lacks to make an environment.
+const VENV: &str = "python3-venv";
 
 impl Need {
     fn present(self) -> bool {
@@ -55,6 +72,9 @@ impl Need {
             Self::Nftables => machine::has_nftables(),
             Self::Lab => machine::has_lab_programs(),
             Self::Restic => machine::has_restic(),
+            Self::Rclone => machine::has_rclone(),
+            Self::Archivers => machine::has_archivers(),
+            Self::Moto => machine::has_moto(),
             Self::Nextest => machine::has_nextest(),
         }
     }
@@ -77,6 +97,9 @@ impl Need {
                 "libfaketime",
             ]),
             Self::Restic => How::Apt(&["restic"]),
+            Self::Rclone => How::Apt(&["rclone"]),
+            Self::Archivers => How::Apt(&["zstd", "openssl"]),
+            Self::Moto => How::Python { name: "moto", package: "moto[server]==5.2.5" },
             Self::Nextest => How::Cargo("cargo-nextest"),
         }
     }
@@ -94,6 +117,9 @@ impl Need {
                 "the scenarios and the benchmarks of the lab",
             ),
             Self::Restic => ("restic", "the backups' tests against the restic program"),
+            Self::Rclone => ("rclone", "the backups' tests against rclone, SFTP and REST"),
+            Self::Archivers => ("zstd and openssl", "`bench backup`"),
+            Self::Moto => ("moto (an S3 server)", "the backups' test against S3"),
             Self::Nextest => ("cargo-nextest", "`cargo xtask test`: the test runner"),
         }
     }
@@ -109,9 +135,21 @@ pub(crate) fn run(args: SetupArgs, needs: &[Need]) -> Result<Vec<Need>> {
     }
     install_packages(&missing)?;
     for need in &missing {
-        if let How::Cargo(name) = need.how() {
-            eprintln!("installing {name} from source (a few minutes, once)");
-            shell::run(&mut shell::cargo(&["install", "--locked", name]))?;
+        match need.how() {
+            How::Cargo(name) => {
+                eprintln!("installing {name} from source (a few minutes, once)");
+                shell::run(&mut shell::cargo(&["install", "--locked", name]))?;
+            }
+            How::Python { name, package } => {
+                let folder = machine::tools().join(name);
+                eprintln!("installing {package} into target/tools/{name}");
+                shell::run(
+                    Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&folder),
+                )?;
+                let mut pip = Command::new(folder.join("bin/pip"));
+                shell::run(pip.args(["install", "--quiet", package]))?;
+            }
+            How::Apt(_) => {}
         }
     }
     if let Some(need) = missing.iter().find(|need| !need.present()) {
@@ -151,6 +189,7 @@ fn install_packages(missing: &[Need]) -> Result<()> {
         .iter()
         .filter_map(|need| match need.how() {
             How::Apt(packages) => Some(packages),
+            How::Python { .. } => Some(&[VENV][..]),
             How::Cargo(_) => None,
         })
         .flatten()

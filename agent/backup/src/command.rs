@@ -6,17 +6,20 @@ use crate::{
     error::BackupError,
     limits, prune,
     repository::{self, Level, Opened},
-    restore::{self, Asked},
+    restore::Asked,
     run::{self as backup, Done},
     source::{Action, thaw},
-    verify::{self, Wanted},
+    verify::Wanted,
 };
 use clap::Subcommand;
 use daemon::exit::Exit;
 use serde::Serialize;
 use std::path::PathBuf;
 
+mod copies;
 mod tell;
+
+use copies::{Proven, restore_one, verify_all};
 
 /// How much is read at level 2 where nothing is said: enough to meet a bad disk
 /// within days, little enough to run daily.
@@ -54,6 +57,9 @@ pub enum BackupCommand {
         /// The source's name.
         #[arg(value_name = "SOURCE")]
         source: String,
+        /// From this repository; the first of the source's that has a copy when absent.
+        #[arg(long, value_name = "REPOSITORY")]
+        from: Option<String>,
         /// The newest verified snapshot not newer than this: 2026-11-21T10:00:00Z, or 1h ago.
         #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
         at: Option<String>,
@@ -174,13 +180,23 @@ pub fn run(command: &BackupCommand, config: &Config) -> Result<Answer, BackupErr
             let host = host.clone().unwrap_or_else(|| config.host.clone());
             verify_all(config, common, &Wanted { level, percent: *percent }, &which, &host)
         }
-        BackupCommand::Restore { source, at, snapshot, to, host, unverified, dry_run, json } => {
+        BackupCommand::Restore {
+            source,
+            from,
+            at,
+            snapshot,
+            to,
+            host,
+            unverified,
+            dry_run,
+            json,
+        } => {
             let at = at.as_deref().map(|text| choose::time(text, jiff::Timestamp::now()));
             let which =
                 Which { id: snapshot.clone(), at: at.transpose()?, unverified: *unverified };
             let asked = Asked { to: to.clone(), unverified: *unverified, dry_run: *dry_run };
             let host = host.clone().unwrap_or_else(|| config.host.clone());
-            restore_one(config, source, &which, &asked, &host, *json)
+            restore_one(config, source, (from.as_deref(), &which), &asked, &host, *json)
         }
         BackupCommand::Prune { dry_run, common } => prune_all(config, common, *dry_run),
         BackupCommand::Thaw { action, socket, containers } => {
@@ -219,7 +235,7 @@ fn repositories<'a>(
     common: &Common,
 ) -> Result<Vec<&'a RepositoryConfig>, BackupError> {
     match &common.source {
-        Some(name) => Ok(config.repository_of(named(config, name)?).into_iter().collect()),
+        Some(name) => Ok(config.repositories_of(named(config, name)?)),
         None if config.repositories.is_empty() => Err(BackupError::Nothing),
         None => Ok(config.repositories.iter().collect()),
     }
@@ -228,7 +244,7 @@ fn repositories<'a>(
 #[derive(Debug, Serialize)]
 struct Init {
     repository: String,
-    path: PathBuf,
+    path: String,
     password_file: PathBuf,
     password_made: bool,
     repository_made: bool,
@@ -237,10 +253,10 @@ struct Init {
 fn init(config: &Config, common: &Common) -> Result<Answer, BackupError> {
     let mut done = Vec::new();
     for repository in repositories(config, common)? {
-        let made = repository::init(repository)?;
+        let made = repository::init(config, repository)?;
         done.push(Init {
             repository: repository.name.clone(),
-            path: repository.path.clone(),
+            path: repository.target.to_string(),
             password_file: repository.password_file.clone(),
             password_made: made.password,
             repository_made: made.repository,
@@ -260,10 +276,15 @@ struct Ran {
 fn run_all(config: &Config, common: &Common) -> Result<Answer, BackupError> {
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for source in sources(config, common)? {
-        match backup::run(config, source) {
-            Ok(one) => done.push(one),
-            // The others are worth no less.
-            Err(error) => failures.push(error),
+        let repositories = config.repositories_of(source);
+        for repository in &repositories {
+            match backup::run(config, source, repository) {
+                Ok(one) => done.push(one),
+                // The others are worth no less.
+                Err(error) => {
+                    failures.push(error.within(&repository.name, repositories.len() == 1));
+                }
+            }
         }
     }
     let failed = failures.iter().map(ToString::to_string).collect();
@@ -289,7 +310,7 @@ struct Listed {
 fn list(config: &Config, common: &Common) -> Result<Answer, BackupError> {
     let mut all = Vec::new();
     for repository in repositories(config, common)? {
-        let opened = Opened::look(repository)?;
+        let opened = Opened::look(config, repository)?;
         for snapshot in opened.snapshots()? {
             let source = snapshot.source();
             if common.source.is_some() && source != common.source {
@@ -312,70 +333,6 @@ fn list(config: &Config, common: &Common) -> Result<Answer, BackupError> {
         }
     }
     Ok(Answer::of(common.json, &all, |all| tell::listed(all)))
-}
-
-#[derive(Debug, Serialize)]
-struct Proven {
-    source: String,
-    snapshot: String,
-    level: u8,
-    read_percent: u8,
-    at: jiff::Timestamp,
-}
-
-fn verify_all(
-    config: &Config,
-    common: &Common,
-    wanted: &Wanted,
-    which: &Which,
-    host: &str,
-) -> Result<Answer, BackupError> {
-    let (mut proven, mut failures) = (Vec::new(), Vec::new());
-    for source in sources(config, common)? {
-        let one = || {
-            let Some(repository) = config.repository_of(source) else {
-                return Err(BackupError::Nothing);
-            };
-            let opened = Opened::open(repository)?;
-            let all = opened.snapshots()?;
-            let snapshot = choose::choose(&all, &source.name, host, which)?;
-            let verified = verify::verify(config, &opened, source, snapshot, wanted)?;
-            Ok(Proven {
-                source: source.name.clone(),
-                snapshot: snapshot.short(),
-                level: verified.level.into(),
-                read_percent: verified.read_percent,
-                at: verified.at,
-            })
-        };
-        match one() {
-            Ok(one) => proven.push(one),
-            Err(error) => failures.push(error),
-        }
-    }
-    Ok(Answer::of(common.json, &proven, |proven| tell::proven(proven)).with(&failures))
-}
-
-fn restore_one(
-    config: &Config,
-    source: &str,
-    which: &Which,
-    asked: &Asked,
-    host: &str,
-    json: bool,
-) -> Result<Answer, BackupError> {
-    let source = named(config, source)?;
-    let Some(repository) = config.repository_of(source) else { return Err(BackupError::Nothing) };
-    let opened = Opened::open(repository)?;
-    let all = opened.snapshots()?;
-    let snapshot = choose::choose(&all, &source.name, host, which)?;
-    let restored = restore::restore(config, &opened, source, snapshot, asked)?;
-    let refused = !restored.done && !restored.plan.problems.is_empty();
-    let mut answer = Answer::of(json, &restored, tell::restored);
-    if refused {
-        answer.exit = Exit::Refused;
-    }
-    Ok(answer)
 }
 
 fn prune_all(config: &Config, common: &Common, dry_run: bool) -> Result<Answer, BackupError> {

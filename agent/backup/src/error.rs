@@ -56,6 +56,14 @@ pub enum BackupError {
     /// Restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// One of several repositories.
+    #[error("repository `{repository}`: {source}")]
+    In {
+        /// The repository.
+        repository: String,
+        /// Why.
+        source: Box<BackupError>,
+    },
     /// There is no such snapshot.
     #[error("{0}")]
     NoSnapshot(String),
@@ -68,10 +76,19 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// Says in which repository; `alone` when there is no other.
+    pub(crate) fn within(self, repository: &str, alone: bool) -> Self {
+        if alone {
+            return self;
+        }
+        Self::In { repository: repository.into(), source: Box::new(self) }
+    }
+
     /// The exit code.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
+            Self::In { source, .. } => source.exit(),
             Self::NoSource { .. } | Self::Nothing | Self::Time(_) => Exit::Usage,
             Self::Restore(error) => error.exit(),
             Self::Repository(_)

@@ -22,7 +22,7 @@ mod verify;
 pub use command::{Answer, BackupCommand, Common, ThawAction, run};
 pub use config::{Config, ContainerName, RepositoryConfig, SourceConfig};
 pub use error::BackupError;
-pub use repository::{Level, PasswordError, RepositoryError, Verified};
+pub use repository::{Level, OWN, PasswordError, RepositoryError, Verified, restic_lock};
 pub use restore::{RestoreError, SwapError, TreeError};
 pub use source::SourceError;
 pub use verify::VerifyError;

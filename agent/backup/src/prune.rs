@@ -5,7 +5,7 @@
 //! reads beside us still finds it. Snapshots that are not ours are never touched.
 
 use crate::{
-    config::{Config, RepositoryConfig},
+    config::{Config, RepositoryConfig, Target},
     error::BackupError,
     repository::{Opened, RepositoryError, Snapshot},
     retention::{self, Copy, Reasons},
@@ -29,12 +29,22 @@ pub(crate) struct Fate {
 }
 
 /// What a prune did, or would do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Pruned {
     pub(crate) dry_run: bool,
     pub(crate) fates: Vec<Fate>,
     /// Bytes of packs that nothing needs any more.
     pub(crate) unused_bytes: u64,
+    /// Who prunes it, when that is another host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pruned_by: Option<PrunedBy>,
+}
+
+/// A repository that another host prunes.
+#[derive(Debug, Serialize)]
+pub(crate) struct PrunedBy {
+    pub(crate) repository: String,
+    pub(crate) host: String,
 }
 
 /// Prunes one repository; `only` names one source.
@@ -44,10 +54,19 @@ pub(crate) fn prune(
     only: Option<&str>,
     dry_run: bool,
 ) -> Result<Pruned, BackupError> {
-    let opened = Opened::open(repository)?;
+    if let Target::Agent(of) = &repository.target {
+        // Whoever holds the copies removes them: a thief here cannot.
+        let (repository, host) = (repository.name.clone(), of.host.clone());
+        return Ok(Pruned {
+            dry_run,
+            pruned_by: Some(PrunedBy { repository, host }),
+            ..Pruned::default()
+        });
+    }
+    let opened = Opened::open(config, repository)?;
     let snapshots = opened.snapshots()?;
     let (fates, going) = decide(config, repository, &snapshots, only);
-    let mut pruned = Pruned { dry_run, fates, unused_bytes: 0 };
+    let mut pruned = Pruned { dry_run, fates, ..Pruned::default() };
     if dry_run {
         return Ok(pruned);
     }
@@ -85,7 +104,9 @@ fn decide<'a>(
             .map(|of| Copy { at: of.file.time.timestamp(), verified: of.verified.is_some() })
             .collect();
         // A source that agent.toml no longer names goes by the repository's rule.
-        let keep = config.source(&source).map_or(repository.keep, |known| config.keep_of(known));
+        let keep = config
+            .source(&source)
+            .map_or(repository.keep, |known| config.keep_of(known, repository));
         let reasons = retention::apply(&copies, &keep, &TimeZone::system());
         for (snapshot, kept_by) in list.into_iter().zip(reasons) {
             if kept_by.is_empty() {

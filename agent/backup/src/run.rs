@@ -1,7 +1,7 @@
 //! One backup of one source: read, written, looked at.
 
 use crate::{
-    config::{Config, Kind, SourceConfig},
+    config::{Config, Kind, RepositoryConfig, SourceConfig},
     error::BackupError,
     repository::{Opened, RepositoryError, Snapshot, tags},
     restore,
@@ -28,11 +28,14 @@ pub(crate) struct Done {
     pub(crate) took_ms: u64,
 }
 
-/// Copies one source, and verifies the structure of the copy.
-pub(crate) fn run(config: &Config, source: &SourceConfig) -> Result<Done, BackupError> {
+/// Copies one source into one repository, and verifies the structure of the copy.
+pub(crate) fn run(
+    config: &Config,
+    source: &SourceConfig,
+    repository: &RepositoryConfig,
+) -> Result<Done, BackupError> {
     let begun = Instant::now();
-    let Some(repository) = config.repository_of(source) else { return Err(BackupError::Nothing) };
-    let opened = Opened::open(repository)?;
+    let opened = Opened::open(config, repository)?;
     // A restore that was killed may have left half of its swap; that is undone
     // before it can be copied.
     restore::recover(config, source)?;

@@ -116,6 +116,11 @@ pub(crate) fn verify(
             .and_then(|()| sample(opened, source, snapshot, wanted.percent)),
         Level::Restored => restored(config, opened, source, snapshot),
     };
+    // What does not answer says nothing of the copies in it.
+    let proven = proven.map_err(|error| match opened.control.was_cut() {
+        Some(words) => RepositoryError::Cut(words.into()).into(),
+        None => error,
+    });
     match proven {
         Ok(()) => {
             let verified = Verified {

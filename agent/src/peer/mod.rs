@@ -8,9 +8,10 @@
 
 mod client;
 mod config;
+mod copies;
 
 pub use client::Others;
-pub use config::{PeerConfig, PeerConfigError};
+pub use config::{KeepConfig, PeerConfig, PeerConfigError};
 
 use certs::{Allow, Limits, Trust, require};
 use daemon::shutdown::Shutdown;
@@ -102,10 +103,12 @@ pub async fn serve(
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-        // One is under way from each caller; the rest is for its reconnecting.
+        // One is under way from each caller; the rest is for its reconnecting. A
+        // stream of a backup counts until it has begun.
         .concurrency_limit_per_connection(4)
         .timeout(ANSWER_LIMIT + ANSWER_LIMIT)
         .add_service(service)
+        .add_optional_service(config.backups.clone().map(copies::service))
         .serve_with_incoming_shutdown(incoming, wish);
     tokio::spawn(async move {
         if let Err(error) = server.await {

@@ -117,7 +117,7 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn required(what: &str, there: bool) -> bool {
+pub(crate) fn required(what: &str, there: bool) -> bool {
     if !there {
         let required = std::env::var("UNDERSTUDY_REQUIRE_ALL").is_ok_and(|value| value == "1");
         assert!(!required, "UNDERSTUDY_REQUIRE_ALL=1, and there is no {what}");

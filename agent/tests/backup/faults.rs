@@ -16,14 +16,14 @@ use std::{
 const FILES: &str = "[[backup]]\nname = \"files\"\nkind = \"paths\"\nroot = \"DIR/live\"\n";
 
 /// Kills spread over how long a call takes, which is learnt on the way.
-struct Kills {
-    took: Duration,
-    hit: u32,
+pub(crate) struct Kills {
+    pub(crate) took: Duration,
+    pub(crate) hit: u32,
 }
 
 impl Kills {
     /// Kills a call after `part` of eight of its time, unless it ends before.
-    fn kill(&mut self, mut begun: Child, part: u32) {
+    pub(crate) fn kill(&mut self, mut begun: Child, part: u32) {
         let from = Instant::now();
         let after = self.took * part / 8;
         while from.elapsed() < after {

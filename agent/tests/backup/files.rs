@@ -288,3 +288,24 @@ fn a_bad_configuration_is_told_with_its_place_and_changes_nothing() {
     assert_eq!(ended.code, Some(2));
     assert!(ended.err.contains("it has: files"), "{ended:?}");
 }
+
+#[test]
+fn thousands_of_small_files_come_back_as_they_were() {
+    // `cargo xtask bench backup` does it with 100,000.
+    const MANY: u64 = 6_000;
+    let bench = Bench::new(FILES);
+    for file in 0..MANY {
+        let folder = bench.path("live").join(format!("d{}", file / 1000));
+        if file % 1000 == 0 {
+            fs::create_dir_all(&folder).unwrap();
+        }
+        let length = usize::try_from(file % 700).unwrap();
+        fs::write(folder.join(format!("f{file}")), tree::noise(file, length)).unwrap();
+    }
+    let lines = tree::lines(&bench.path("live"));
+    bench.ok(&["run"]);
+    assert_eq!(bench.list()[0]["files"], MANY + 1, "and the manifest");
+    fs::remove_dir_all(bench.path("live/d3")).unwrap();
+    bench.ok(&["restore", "files"]);
+    assert_eq!(tree::lines(&bench.path("live")), lines);
+}

@@ -12,4 +12,6 @@ mod docker;
 mod faults;
 mod files;
 mod interop;
+mod standby;
 mod tree;
+mod web;

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod command;
+mod copies;
 mod health;
 mod heartbeat;
 mod id;
@@ -22,6 +23,7 @@ pub use command::{
     Action, Command, CommandId, GroupAssignment, Outcome, PeerAddress, Refusal, StepReport,
     VerifyEvidence,
 };
+pub use copies::{CopyKind, CopyName, CopyNameError, repository_name};
 pub use health::{ProbeKind, Reading, Severity, Verdict};
 pub use heartbeat::{
     GateState, GroupStanding, Heartbeat, ServiceState, ServiceStatus, StandbyMode, WATCHDOG_MAX,

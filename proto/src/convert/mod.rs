@@ -1,12 +1,14 @@
 //! Wire types to the model's and back: parse once, here; refuse in words.
 
 mod command;
+mod copies;
 mod heartbeat;
 mod lease;
 mod observation;
 mod order;
 mod promise;
 
+pub use copies::copy_kind;
 use model::NameError;
 
 /// Why a message could not be understood.
@@ -52,6 +54,9 @@ pub enum WireError {
         /// The limit.
         most: usize,
     },
+    /// A name of no file of a repository.
+    #[error(transparent)]
+    CopyName(model::CopyNameError),
 }
 
 /// A list on the wire holds at most this many entries: ten times what the

@@ -40,7 +40,7 @@ fn time(at: jiff::Timestamp) -> String {
 pub(super) fn init(all: &[Init]) -> String {
     let one = |of: &Init| {
         let made = if of.repository_made { "made" } else { "was there" };
-        let mut words = format!("repository {}: {made}, {}", of.repository, of.path.display());
+        let mut words = format!("repository {}: {made}, {}", of.repository, of.path);
         let key = of.password_file.display();
         if of.password_made {
             words.push_str(&format!(
@@ -59,9 +59,10 @@ pub(super) fn ran(ran: &Ran) -> String {
             count => format!(", {count} vanished while they were read"),
         };
         format!(
-            "{}: snapshot {}, {} files, {} ({} added), {:.1} s{vanished}; verified: level {}",
+            "{}: snapshot {} in {}, {} files, {} ({} added), {:.1} s{vanished}; verified: level {}",
             done.source,
             &done.snapshot[..8],
+            done.repository,
             done.files,
             size(done.bytes),
             size(done.added_bytes),
@@ -109,7 +110,10 @@ pub(super) fn proven(all: &[Proven]) -> String {
         } else {
             String::new()
         };
-        format!("{}: snapshot {} is good: level {}{read}", of.source, of.snapshot, of.level)
+        format!(
+            "{}: snapshot {} in {} is good: level {}{read}",
+            of.source, of.snapshot, of.repository, of.level
+        )
     };
     lines(&all.iter().map(one).collect::<Vec<_>>(), "nothing was proven")
 }
@@ -187,6 +191,12 @@ pub(super) fn pruned(all: &[Pruned]) -> String {
         text.push_str(&format!(
             "\n{} of data are no longer needed; the disk gets them back at a prune a day from now",
             size(unused)
+        ));
+    }
+    for by in all.iter().filter_map(|of| of.pruned_by.as_ref()) {
+        text.push_str(&format!(
+            "\nrepository {}: host {} prunes it; run understudy-agent backup prune over there",
+            by.repository, by.host
         ));
     }
     text

@@ -1,6 +1,7 @@
 //! Checks of single fields that several tables have.
 
 use daemon::config::Span;
+use serde::Deserialize;
 use std::{
     path::{Component, Path},
     time::Duration,
@@ -44,4 +45,29 @@ pub(super) fn limit(
         return Err(format!("{field}: `{}` is not between 1s and 24h", Span(limit)));
     }
     Ok(limit)
+}
+
+/// `repository = "local"` or `repository = ["local", "standby"]`.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a repository's name, or a list of names")]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub(super) fn names(self) -> Result<Vec<String>, String> {
+        let names = match self {
+            Self::One(name) => vec![name],
+            Self::More(names) => names,
+        };
+        if names.is_empty() {
+            return Err("repository: an empty list; leave the line out, or name one".into());
+        }
+        let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(format!("repository: `{name}` stands in the list twice"));
+        }
+        Ok(names)
+    }
 }

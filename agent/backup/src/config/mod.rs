@@ -7,12 +7,14 @@
 mod field;
 mod repository;
 mod source;
+mod target;
 
 pub use repository::{Keep, RepositoryConfig};
 pub use source::{
     CommandSource, ComposeVolume, ContainerName, FilesSource, Kind, PathsSource, Quiesce,
     SourceConfig, VolumeName, VolumeSource,
 };
+pub use target::{AgentTarget, RcloneTarget, RestTarget, S3Target, Target};
 
 use daemon::config::{self, ConfigError, Faults, Source, Spanned};
 use serde::Deserialize;
@@ -29,18 +31,23 @@ pub struct Config {
     pub host: String,
     /// Where scratch copies are made (verification of level 3).
     pub state_dir: PathBuf,
+    /// The agent's own credentials, for copies that another host keeps.
+    pub pki: PathBuf,
     /// Containers that may act on one site only. They are never started from here.
     pub exclusive: Vec<ContainerName>,
 }
 
 impl Config {
-    /// The repository of a source. [`check`] has made sure that it is there.
+    /// The repositories of a source, the first of them the one to be asked first.
+    /// [`check`] has made sure that there is one.
     #[must_use]
-    pub fn repository_of(&self, source: &SourceConfig) -> Option<&RepositoryConfig> {
-        match &source.repository {
-            Some(name) => self.repositories.iter().find(|known| known.name == *name),
-            None => self.repositories.iter().find(|known| known.secrets == source.secret),
+    pub fn repositories_of(&self, source: &SourceConfig) -> Vec<&RepositoryConfig> {
+        if source.repositories.is_empty() {
+            let mut fitting = self.repositories.iter().filter(|of| of.secrets == source.secret);
+            return fitting.next().into_iter().collect();
         }
+        let named = |name: &String| self.repositories.iter().find(|known| known.name == *name);
+        source.repositories.iter().filter_map(named).collect()
     }
 
     /// A source by its name.
@@ -49,10 +56,10 @@ impl Config {
         self.sources.iter().find(|source| source.name == name)
     }
 
-    /// How long copies of a source are kept.
+    /// How long copies of a source are kept in a repository.
     #[must_use]
-    pub fn keep_of(&self, source: &SourceConfig) -> Keep {
-        source.keep.or_else(|| Some(self.repository_of(source)?.keep)).unwrap_or_default()
+    pub fn keep_of(&self, source: &SourceConfig, repository: &RepositoryConfig) -> Keep {
+        source.keep.unwrap_or(repository.keep)
     }
 }
 
@@ -68,7 +75,7 @@ struct Places {
 #[derive(Deserialize)]
 struct Place {
     name: Spanned<String>,
-    repository: Option<Spanned<String>>,
+    repository: Option<Spanned<toml::Value>>,
     path: Option<Spanned<String>>,
 }
 
@@ -107,7 +114,7 @@ pub fn check(
     Ok(())
 }
 
-/// Whether a source has one repository to go to, or what is wrong and what to do.
+/// Whether a source has repositories to go to, or what is wrong and what to do.
 fn repository_fits(
     repositories: &[RepositoryConfig],
     backup: &SourceConfig,
@@ -119,7 +126,7 @@ fn repository_fits(
     let fitting: Vec<&RepositoryConfig> =
         repositories.iter().filter(|known| known.secrets == backup.secret).collect();
     let word = if backup.secret { "repository with `secrets = true`" } else { "repository" };
-    let Some(wanted) = &backup.repository else {
+    if backup.repositories.is_empty() {
         return match fitting.len() {
             1 => Ok(()),
             0 => Err((
@@ -134,22 +141,36 @@ fn repository_fits(
                 format!("write repository = \"NAME\"; NAME is one of: {}", names(fitting)),
             )),
         };
-    };
-    match repositories.iter().find(|known| known.name == *wanted) {
-        None => Err((
-            format!("there is no repository `{wanted}`"),
-            format!("repositories here: {}", names(repositories.iter().collect())),
-        )),
-        Some(found) if found.secrets && !backup.secret => Err((
-            format!("repository `{wanted}` is for secrets alone"),
+    }
+    for wanted in &backup.repositories {
+        let found = repositories.iter().find(|known| known.name == *wanted).ok_or_else(|| {
+            (
+                format!("there is no repository `{wanted}`"),
+                format!("repositories here: {}", names(repositories.iter().collect())),
+            )
+        })?;
+        of_its_kind(found, backup)?;
+    }
+    Ok(())
+}
+
+/// Secrets and plain data do not meet.
+fn of_its_kind(
+    repository: &RepositoryConfig,
+    backup: &SourceConfig,
+) -> Result<(), (String, String)> {
+    let name = &repository.name;
+    match (repository.secrets, backup.secret) {
+        (true, false) => Err((
+            format!("repository `{name}` is for secrets alone"),
             "add secret = true to this source, or name another repository".into(),
         )),
-        Some(found) if !found.secrets && backup.secret => Err((
-            format!("repository `{wanted}` holds plain data, and this source is secret"),
+        (false, true) => Err((
+            format!("repository `{name}` holds plain data, and this source is secret"),
             "give secrets a [[repository]] of their own, with secrets = true and its own key"
                 .into(),
         )),
-        Some(_) => Ok(()),
+        (true, true) | (false, false) => Ok(()),
     }
 }
 

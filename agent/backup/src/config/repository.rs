@@ -1,6 +1,10 @@
-//! A `[[repository]]`: a directory in the restic format, its key, and how long
+//! A `[[repository]]`: in the restic format, somewhere, with its key, and how long
 //! copies in it are kept.
 
+use super::{
+    Target,
+    target::{AgentTarget, Given, RcloneTarget, RestTarget, S3Target},
+};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -61,8 +65,8 @@ impl Keep {
 pub struct RepositoryConfig {
     /// Its name.
     pub name: String,
-    /// Its directory.
-    pub path: PathBuf,
+    /// Where it is.
+    pub target: Target,
     /// The file with its password: all that is needed to read it.
     pub password_file: PathBuf,
     /// Whether it is for secrets, and for them alone.
@@ -75,7 +79,11 @@ pub struct RepositoryConfig {
 #[serde(deny_unknown_fields)]
 struct Raw {
     name: String,
-    path: PathBuf,
+    path: Option<PathBuf>,
+    agent: Option<AgentTarget>,
+    s3: Option<S3Target>,
+    rclone: Option<RcloneTarget>,
+    rest: Option<RestTarget>,
     password_file: PathBuf,
     #[serde(default)]
     secrets: bool,
@@ -88,25 +96,29 @@ impl TryFrom<Raw> for RepositoryConfig {
 
     fn try_from(raw: Raw) -> Result<Self, String> {
         super::field::name(&raw.name)?;
-        for (field, path, example) in [
-            ("path", &raw.path, "/var/backups/understudy"),
-            ("password_file", &raw.password_file, "/etc/understudy/backup.key"),
-        ] {
-            if !path.is_absolute() {
-                let given = path.display();
-                return Err(format!(
-                    "{field}: `{given}` is not absolute; write for example \"{example}\""
-                ));
-            }
+        if !raw.password_file.is_absolute() {
+            return Err(format!(
+                "password_file: `{}` is not absolute; write for example \"/etc/understudy/backup.key\"",
+                raw.password_file.display()
+            ));
         }
-        if raw.password_file.starts_with(&raw.path) {
+        let inside = raw.path.as_ref().is_some_and(|path| raw.password_file.starts_with(path));
+        let given = Given {
+            path: raw.path,
+            agent: raw.agent,
+            s3: raw.s3,
+            rclone: raw.rclone,
+            rest: raw.rest,
+        };
+        let target = given.one()?;
+        if inside {
             return Err("password_file: the key lies within the repository that it opens; \
                         put it elsewhere, and a copy of it off this host"
                 .into());
         }
         Ok(Self {
             name: raw.name,
-            path: raw.path,
+            target,
             password_file: raw.password_file,
             secrets: raw.secrets,
             keep: raw.keep.checked("keep")?,

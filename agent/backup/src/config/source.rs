@@ -3,7 +3,7 @@
 
 use super::{
     Keep,
-    field::{absolute, limit, name},
+    field::{OneOrMore, absolute, limit, name},
 };
 use daemon::config::Span;
 use serde::Deserialize;
@@ -26,8 +26,8 @@ const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 pub struct SourceConfig {
     /// Its name.
     pub name: String,
-    /// Where its copies go; the only fitting repository when absent.
-    pub repository: Option<String>,
+    /// Where its copies go; the only fitting repository when empty.
+    pub repositories: Vec<String>,
     /// Whether it holds secrets: they go to a repository with a key of its own.
     pub secret: bool,
     /// What is read.
@@ -180,7 +180,7 @@ pub struct CommandSource {
 struct Raw {
     name: String,
     kind: Word,
-    repository: Option<String>,
+    repository: Option<OneOrMore>,
     #[serde(default)]
     secret: bool,
     #[serde(default)]
@@ -287,7 +287,7 @@ impl TryFrom<Raw> for SourceConfig {
         };
         Ok(Self {
             name: raw.name,
-            repository: raw.repository,
+            repositories: raw.repository.map_or(Ok(Vec::new()), OneOrMore::names)?,
             secret: raw.secret,
             kind,
             check: raw.check,

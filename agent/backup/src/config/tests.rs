@@ -72,10 +72,10 @@ secret = true
     .unwrap();
     let of = |name: &str| config.source(name).unwrap();
     assert_eq!(of("data").kind.word(), "volume");
-    assert_eq!(config.repository_of(of("data")).unwrap().name, "local");
-    assert_eq!(config.repository_of(of("pki")).unwrap().name, "keys");
-    assert_eq!(config.keep_of(of("etc")).daily, 3);
-    assert_eq!(config.keep_of(of("data")).yearly, 2);
+    assert_eq!(config.repositories_of(of("data"))[0].name, "local");
+    assert_eq!(config.repositories_of(of("pki"))[0].name, "keys");
+    assert_eq!(config.keep_of(of("etc"), &config.repositories[0]).daily, 3);
+    assert_eq!(config.keep_of(of("data"), &config.repositories[0]).yearly, 2);
     let Kind::Command(db) = &of("db").kind else { panic!("{:?}", of("db")) };
     assert_eq!(db.container, Some(ContainerName::Compose("mt4".into(), "db".into())));
     assert!(!db.stderr_ok);
@@ -148,4 +148,54 @@ fn secrets_never_go_beside_plain_data() {
     let plain = "[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\nrepository = 'local'\n";
     let among = words(&format!("{REPOSITORY}secrets = true\n{plain}"));
     assert!(among.contains("for secrets alone"), "{among}");
+}
+
+#[test]
+fn a_repository_is_in_one_place_that_makes_sense() {
+    for (place, hint) in [
+        ("", "path, agent, s3, rclone, rest"),
+        ("path = '/r'\nrest = { url = 'http://h/r' }", "keep one of"),
+        ("path = 'r'", "is not absolute"),
+        ("agent = { host = 's1', address = 's1' }", "[peer] advertise"),
+        ("agent = { host = '../s1', address = 's1:1' }", "agent.host"),
+        ("agent = { host = 's1', address = 's1:1', of = 'p/1' }", "agent.of"),
+        ("agent = { host = 's1', address = 's1:1', repository = '..' }", "agent.repository"),
+        ("s3 = { endpoint = 's3.example', bucket = 'b' }", "s3.endpoint"),
+        ("s3 = { endpoint = 'https://h', bucket = 'a/b' }", "s3.bucket"),
+        ("s3 = { endpoint = 'https://h', bucket = 'b', credentials_file = 'c' }", "absolute"),
+        ("s3 = { endpoint = 'https://h', bucket = 'b', secret = 'x' }", "unknown field"),
+        ("rclone = { remote = '/local' }", "REMOTE:PATH"),
+        ("rclone = { remote = '--config=x:y' }", "REMOTE:PATH"),
+        ("rest = { url = 'ftp://h/r' }", "rest.url"),
+        ("rest = { url = 'https://us:pw@h/r' }", "user_password_file"),
+        ("rest = { url = 'https://h/r', user = 'us' }", "user_password_file"),
+    ] {
+        let text = format!("[[repository]]\nname = 'far'\npassword_file = '/k'\n{place}\n");
+        let words = words(&text);
+        assert!(words.contains("repository[0]") && words.contains(hint), "{place}: {words}");
+        assert!(!words.contains("us:pw"), "{words}");
+    }
+}
+
+#[test]
+fn a_source_goes_to_one_repository_or_to_several() {
+    let two = REPOSITORY.replace("local", "other").replace("/r", "/r2");
+    let source = "[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\n";
+    let config =
+        read(&format!("{REPOSITORY}{two}{source}repository = ['other', 'local']\n")).unwrap();
+    let names: Vec<&str> = config
+        .repositories_of(config.source("x").unwrap())
+        .into_iter()
+        .map(|of| of.name.as_str())
+        .collect();
+    assert_eq!(names, ["other", "local"]);
+    for (list, hint) in [
+        ("[]", "name one"),
+        ("['local', 'local']", "twice"),
+        ("['local', 'tape']", "repositories here: local, other"),
+        ("7", "list of names"),
+    ] {
+        let words = words(&format!("{REPOSITORY}{two}{source}repository = {list}\n"));
+        assert!(words.contains("backup[0]") && words.contains(hint), "{list}: {words}");
+    }
 }

@@ -6,7 +6,7 @@
 //! never becomes a snapshot, whatever is killed and whenever.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -20,6 +20,7 @@ pub(crate) struct Control {
     count: AtomicU64,
     entries: AtomicU64,
     vanished: AtomicU64,
+    cut: OnceLock<String>,
 }
 
 impl Control {
@@ -40,6 +41,18 @@ impl Control {
     /// The first of them.
     pub(crate) fn words(&self) -> Vec<String> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the repository's place did not do what it was asked for, which
+    /// says nothing about the copies in it.
+    pub(crate) fn cut(&self, words: impl Into<String>) {
+        // The first is the one to tell.
+        let _ = self.cut.set(words.into());
+    }
+
+    /// The first words of that.
+    pub(crate) fn was_cut(&self) -> Option<&str> {
+        self.cut.get().map(String::as_str)
     }
 
     /// Notes an entry that was handed to the library.

@@ -20,7 +20,7 @@ use std::{
 
 /// Our own directory within the repository: the lock, what is being written,
 /// and what was verified. `restic` does not look at it.
-pub(crate) const OWN: &str = "understudy";
+pub const OWN: &str = "understudy";
 
 /// The end of the names of unfinished files; [`daemon::lock::StateLock`] removes
 /// what a crash left of them.

@@ -5,21 +5,29 @@
 //! repository is open: one command at a time. Snapshots of ours are known by
 //! their tags; what else is in the repository is listed and otherwise left alone.
 
+mod agent;
 mod control;
 mod local;
 mod password;
+mod place;
+mod remote;
+mod rest;
+mod s3;
 mod verified;
+mod web;
 
 pub(crate) use control::Control;
 pub use password::PasswordError;
 pub use verified::{Level, Verified};
 
-use crate::config::RepositoryConfig;
+use crate::config::{Config, RepositoryConfig};
 use daemon::{
     durable::DurableError,
     lock::{LockError, StateLock},
 };
-use local::{Local, OWN};
+pub use local::OWN;
+use place::{Alone, Place};
+use remote::RemoteError;
 use rustic_core::{
     ConfigOptions, Credentials, IndexedFullStatus, IndexedIdsStatus, KeyOptions, OpenStatus,
     Repository, RepositoryBackends, RepositoryOptions, RusticError, repofile::SnapshotFile,
@@ -30,6 +38,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::runtime::Runtime;
 
 /// The tag of every snapshot of ours.
 pub(crate) const TAG: &str = "understudy";
@@ -43,34 +52,32 @@ const RESTIC_LOCK_STALE: Duration = Duration::from_secs(30 * 60);
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// There is none.
-    #[error(
-        "there is no repository at {}; for a new one: understudy-agent backup init", path.display()
-    )]
+    #[error("there is no repository at {place}; for a new one: understudy-agent backup init")]
     Missing {
         /// Where it should be.
-        path: PathBuf,
+        place: String,
     },
     /// The password does not open it.
     #[error(
-        "the password in {} does not open the repository at {}; find the file that belongs to it",
-        password_file.display(), path.display()
+        "the password in {} does not open the repository at {place}; find the file that belongs \
+         to it", password_file.display()
     )]
     WrongPassword {
         /// The repository.
-        path: PathBuf,
+        place: String,
         /// The file.
         password_file: PathBuf,
     },
     /// `restic` works on it.
     #[error(
-        "the restic program is working on {} ({} is younger than 30 min); wait for it, or, if it \
-         is gone, run `restic unlock`", path.display(), lock.display()
+        "the restic program is working on {place} ({lock} may still be held); wait for it, or, \
+         if it is gone, run `restic unlock`"
     )]
     Restic {
         /// The repository.
-        path: PathBuf,
+        place: String,
         /// The lock's file.
-        lock: PathBuf,
+        lock: String,
     },
     /// Another of our commands works on it.
     #[error("the repository at {}: {source}", path.display())]
@@ -88,6 +95,17 @@ pub enum RepositoryError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another place than a directory did not do what it was asked for.
+    #[error("the repository at {place}: {words}")]
+    Place {
+        /// The repository.
+        place: String,
+        /// Its words.
+        words: String,
+    },
+    /// As before, in the middle of something.
+    #[error("the repository: {0}")]
+    Cut(String),
     /// The password.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -102,6 +120,12 @@ pub enum RepositoryError {
     /// A record beside the snapshots.
     #[error(transparent)]
     Durable(#[from] DurableError),
+}
+
+impl From<RemoteError> for RepositoryError {
+    fn from(error: RemoteError) -> Self {
+        Self::Cut(error.to_string())
+    }
 }
 
 impl RepositoryError {
@@ -121,9 +145,9 @@ pub(crate) struct Opened {
     pub(crate) config: RepositoryConfig,
     pub(crate) control: Arc<Control>,
     repository: Repository<OpenStatus>,
-    /// `None` for who only looks, and on a read-only file system, where nobody
-    /// can write anyway.
-    lock: Option<StateLock>,
+    place: Place,
+    /// `None` for who only looks, and where nobody can write anyway.
+    alone: Option<Alone>,
 }
 
 /// What `init` did.
@@ -133,34 +157,41 @@ pub(crate) struct Made {
     pub(crate) repository: bool,
 }
 
-fn backends(config: &RepositoryConfig, control: &Arc<Control>) -> RepositoryBackends {
-    RepositoryBackends::new(Arc::new(Local::new(&config.path, Arc::clone(control))), None)
-}
-
 fn library(
     config: &RepositoryConfig,
+    place: &Place,
     control: &Arc<Control>,
 ) -> Result<Repository<()>, RepositoryError> {
-    // The cache would keep copies of what may be secret, and pays only for remote ones.
+    // The cache would keep copies of what may be secret.
     let options = RepositoryOptions::default().no_cache(true);
-    Repository::new(&options, &backends(config, control))
-        .map_err(RepositoryError::library("the repository"))
+    let backends = RepositoryBackends::new(place.backend(&config.target, control), None);
+    Repository::new(&options, &backends).map_err(RepositoryError::library("the repository"))
 }
 
 /// Makes the password file and the repository where they are missing.
-pub(crate) fn init(config: &RepositoryConfig) -> Result<Made, RepositoryError> {
+pub(crate) fn init(all: &Config, config: &RepositoryConfig) -> Result<Made, RepositoryError> {
     let password = password::make(&config.password_file)?;
     let secret = password::read(&config.password_file)?;
-    if config.path.join("config").exists() {
-        Opened::open(config)?;
+    let place = Place::of(all, config)?;
+    if place.is_there()? {
+        Opened::open(all, config)?;
         return Ok(Made { password, repository: false });
     }
-    let _lock = lock(&config.path)?;
+    let _alone = place.alone(all, config)?;
     let control = Arc::new(Control::default());
-    library(config, &control)?
+    library(config, &place, &control)?
         .init(&Credentials::password(secret), &KeyOptions::default(), &ConfigOptions::default())
         .map_err(RepositoryError::library("the repository could not be made"))?;
     Ok(Made { password, repository: true })
+}
+
+/// The runtime of what talks with another place.
+fn runtime() -> Result<Runtime, RemoteError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| RemoteError(format!("the async runtime cannot be made: {error}")))
 }
 
 fn lock(path: &Path) -> Result<StateLock, RepositoryError> {
@@ -173,16 +204,11 @@ fn lock(path: &Path) -> Result<StateLock, RepositoryError> {
         .map_err(|source| RepositoryError::Lock { path: path.into(), source })
 }
 
-fn present(path: &Path) -> Result<(), RepositoryError> {
-    match path.join("config").try_exists() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(RepositoryError::Missing { path: path.into() }),
-        Err(source) => Err(RepositoryError::Directory { path: path.into(), source }),
-    }
-}
-
-/// A lock file of the `restic` program that may still be held.
-fn restic_lock(path: &Path) -> Result<Option<PathBuf>, io::Error> {
+/// A lock file of the `restic` program that may still be held, in a directory.
+///
+/// # Errors
+/// The system's: it cannot be said.
+pub fn restic_lock(path: &Path) -> Result<Option<PathBuf>, io::Error> {
     let entries = match std::fs::read_dir(path.join("locks")) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -205,43 +231,50 @@ fn restic_lock(path: &Path) -> Result<Option<PathBuf>, io::Error> {
 
 impl Opened {
     /// Opens it, alone.
-    pub(crate) fn open(config: &RepositoryConfig) -> Result<Self, RepositoryError> {
-        let path = &config.path;
-        present(path)?;
-        let lock = match lock(path) {
-            Ok(lock) => Some(lock),
-            Err(RepositoryError::Lock {
-                source: LockError::File(DurableError::ReadOnly { .. }),
-                ..
-            }) => None,
-            Err(error) => return Err(error),
-        };
-        let held = restic_lock(path)
-            .map_err(|source| RepositoryError::Directory { path: path.clone(), source })?;
-        if let Some(lock) = held {
-            return Err(RepositoryError::Restic { path: path.clone(), lock });
+    pub(crate) fn open(all: &Config, config: &RepositoryConfig) -> Result<Self, RepositoryError> {
+        let place = Place::of(all, config)?;
+        if !place.is_there()? {
+            return Err(RepositoryError::Missing { place: config.target.to_string() });
         }
-        Self::with(config, lock)
+        let alone = place.alone(all, config)?;
+        if let Some(lock) = place.restic_lock()? {
+            return Err(RepositoryError::Restic { place: config.target.to_string(), lock });
+        }
+        Self::with(config, place, alone)
     }
 
     /// Opens it beside others, to look at what there is.
-    pub(crate) fn look(config: &RepositoryConfig) -> Result<Self, RepositoryError> {
-        present(&config.path)?;
-        Self::with(config, None)
+    pub(crate) fn look(all: &Config, config: &RepositoryConfig) -> Result<Self, RepositoryError> {
+        let place = Place::of(all, config)?;
+        if !place.is_there()? {
+            return Err(RepositoryError::Missing { place: config.target.to_string() });
+        }
+        Self::with(config, place, None)
     }
 
-    fn with(config: &RepositoryConfig, lock: Option<StateLock>) -> Result<Self, RepositoryError> {
+    fn with(
+        config: &RepositoryConfig,
+        place: Place,
+        alone: Option<Alone>,
+    ) -> Result<Self, RepositoryError> {
         let secret = password::read(&config.password_file)?;
         let control = Arc::new(Control::default());
-        let repository =
-            library(config, &control)?.open(&Credentials::password(secret)).map_err(|error| {
-                if error.is_incorrect_password() {
-                    let (path, password_file) = (config.path.clone(), config.password_file.clone());
-                    return RepositoryError::WrongPassword { path, password_file };
-                }
-                RepositoryError::library("the repository cannot be opened")(error)
-            })?;
-        Ok(Self { config: config.clone(), control, repository, lock })
+        let opened = library(config, &place, &control)?.open(&Credentials::password(secret));
+        let repository = opened.map_err(|error| {
+            if let Some(words) = control.was_cut() {
+                let words = words.to_owned();
+                return RepositoryError::Place { place: config.target.to_string(), words };
+            }
+            if error.is_incorrect_password() {
+                let password_file = config.password_file.clone();
+                return RepositoryError::WrongPassword {
+                    place: config.target.to_string(),
+                    password_file,
+                };
+            }
+            RepositoryError::library("the repository cannot be opened")(error)
+        })?;
+        Ok(Self { config: config.clone(), control, repository, place, alone })
     }
 
     /// The library's handle.
@@ -251,7 +284,7 @@ impl Opened {
 
     /// A second handle; with the key in hand no password has to be worked through.
     fn again(&self) -> Result<Repository<OpenStatus>, RepositoryError> {
-        library(&self.config, &self.control)?
+        library(&self.config, &self.place, &self.control)?
             .open(&Credentials::Masterkey(self.repository.key()))
             .map_err(RepositoryError::library("the repository cannot be opened"))
     }
@@ -276,9 +309,10 @@ impl Opened {
             .repository
             .get_all_snapshots()
             .map_err(RepositoryError::library("the snapshots cannot be listed"))?;
+        let proofs = self.place.proofs();
         let mut snapshots = Vec::with_capacity(found.len());
         for file in found {
-            let verified = verified::read(&self.own(), &file)?;
+            let verified = proofs.read(&file)?;
             snapshots.push(Snapshot { file, verified });
         }
         snapshots.sort_by_key(|snapshot| snapshot.file.time.timestamp());
@@ -291,19 +325,16 @@ impl Opened {
         snapshot: &Snapshot,
         verified: &Verified,
     ) -> Result<(), RepositoryError> {
-        if self.lock.is_some() {
-            verified::write(&self.own(), snapshot.verified.as_ref(), verified)?;
+        if self.alone.is_some() {
+            let before = snapshot.verified.as_ref();
+            self.place.proofs().write(before, &snapshot.file, verified)?;
         }
         Ok(())
     }
 
     /// Takes back what was noted of a snapshot.
     pub(crate) fn forget(&self, snapshot: &SnapshotFile) -> Result<(), RepositoryError> {
-        Ok(verified::remove(&self.own(), &snapshot.id.to_hex())?)
-    }
-
-    fn own(&self) -> PathBuf {
-        self.config.path.join(OWN)
+        self.place.proofs().remove(&snapshot.id.to_hex())
     }
 }
 

@@ -4,13 +4,15 @@
 //! One file a snapshot, written atomically. It counts only for the tree that it
 //! names: what was verified is the content, not the name.
 
+use super::{
+    RepositoryError,
+    remote::{Remote, RemoteError},
+};
 use daemon::durable::{self, DurableError};
+use model::{CopyKind, CopyName};
 use rustic_core::{HexId, repofile::SnapshotFile};
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, fs, io, path::PathBuf, sync::Arc};
 
 /// The directory of these files.
 const DIRECTORY: &str = "verified";
@@ -73,42 +75,82 @@ pub struct Verified {
     pub host: String,
 }
 
-fn place(own: &Path, snapshot: &HexId) -> PathBuf {
-    own.join(DIRECTORY).join(snapshot.as_str())
+/// Where what was proven is written.
+pub(super) enum Proofs {
+    /// Files of this host, in a directory of ours.
+    Directory(PathBuf),
+    /// Beside the snapshots.
+    Remote(Arc<dyn Remote>),
 }
 
-/// What is known of a snapshot. A file that cannot be understood proves nothing.
-pub(super) fn read(own: &Path, snapshot: &SnapshotFile) -> Result<Option<Verified>, DurableError> {
-    let Some(bytes) = durable::read_optional(&place(own, &snapshot.id.to_hex()))? else {
-        return Ok(None);
-    };
-    let tree = snapshot.tree.to_hex();
-    Ok(serde_json::from_slice::<Verified>(&bytes).ok().filter(|found| found.tree == tree.as_str()))
-}
-
-/// Writes it, unless a higher level stands there: proof does not wear off.
-pub(super) fn write(
-    own: &Path,
-    before: Option<&Verified>,
-    verified: &Verified,
-) -> Result<(), DurableError> {
-    if before.is_some_and(|before| {
-        (before.level, before.read_percent) > (verified.level, verified.read_percent)
-    }) {
-        return Ok(());
+impl Proofs {
+    fn bytes(&self, snapshot: &HexId) -> Result<Option<Vec<u8>>, RepositoryError> {
+        match self {
+            Self::Directory(own) => {
+                Ok(durable::read_optional(&own.join(DIRECTORY).join(snapshot.as_str()))?)
+            }
+            Self::Remote(remote) => {
+                let bytes = remote.read(&name(snapshot)?, None)?;
+                Ok(bytes.map(|bytes| bytes.to_vec()))
+            }
+        }
     }
-    let directory = own.join(DIRECTORY);
-    durable::create_private_dir(&directory)?;
-    let bytes = serde_json::to_vec(verified).unwrap_or_default();
-    durable::write_atomic(&directory.join(&verified.snapshot), &bytes, 0o600)
+
+    /// What is known of a snapshot. A file that cannot be understood proves nothing.
+    pub(super) fn read(
+        &self,
+        snapshot: &SnapshotFile,
+    ) -> Result<Option<Verified>, RepositoryError> {
+        let Some(bytes) = self.bytes(&snapshot.id.to_hex())? else { return Ok(None) };
+        let tree = snapshot.tree.to_hex();
+        let found = serde_json::from_slice::<Verified>(&bytes).ok();
+        Ok(found.filter(|found| found.tree == tree.as_str()))
+    }
+
+    /// Writes it, unless a higher level stands there: proof does not wear off.
+    pub(super) fn write(
+        &self,
+        before: Option<&Verified>,
+        snapshot: &SnapshotFile,
+        verified: &Verified,
+    ) -> Result<(), RepositoryError> {
+        if before.is_some_and(|before| {
+            (before.level, before.read_percent) > (verified.level, verified.read_percent)
+        }) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(verified).unwrap_or_default();
+        match self {
+            Self::Directory(own) => {
+                let directory = own.join(DIRECTORY);
+                durable::create_private_dir(&directory)?;
+                Ok(durable::write_atomic(&directory.join(&verified.snapshot), &bytes, 0o600)?)
+            }
+            Self::Remote(remote) => {
+                Ok(remote.write(&name(&snapshot.id.to_hex())?, &[bytes.into()])?)
+            }
+        }
+    }
+
+    /// Removes it.
+    pub(super) fn remove(&self, snapshot: &HexId) -> Result<(), RepositoryError> {
+        match self {
+            Self::Directory(own) => {
+                let path = own.join(DIRECTORY).join(snapshot.as_str());
+                match fs::remove_file(&path) {
+                    Ok(()) => Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    Err(error) => {
+                        Err(DurableError::new(durable::Operation::Write, &path, error).into())
+                    }
+                }
+            }
+            Self::Remote(remote) => Ok(remote.remove(&name(snapshot)?)?),
+        }
+    }
 }
 
-/// Removes it.
-pub(super) fn remove(own: &Path, snapshot: &HexId) -> Result<(), DurableError> {
-    let path = place(own, snapshot);
-    match fs::remove_file(&path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(DurableError::new(durable::Operation::Write, &path, error)),
-    }
+fn name(snapshot: &HexId) -> Result<CopyName, RepositoryError> {
+    let name = CopyName::new(CopyKind::Proof, snapshot.as_str());
+    name.map_err(|error| RemoteError(error.to_string()).into())
 }

@@ -9,6 +9,7 @@
 )]
 
 mod agent;
+mod backup;
 mod consensus;
 mod demo;
 mod lab;
@@ -97,6 +98,8 @@ enum Name {
     DualActive,
     /// Container death to the coordinators' view.
     Detection,
+    /// Backups beside restic's, and beside tar, zstd and openssl.
+    Backup,
 }
 
 /// One benchmark's result: what was configured and what was measured.
@@ -131,6 +134,7 @@ fn run(args: &Args) -> Result<()> {
         Name::Switchover => ("switchover", lab::switchover(trials, &args.lab)?),
         Name::DualActive => ("dual-active", lab::dual_active(trials, &args.lab)?),
         Name::Detection => ("detection", lab::detection(trials, &args.lab)?),
+        Name::Backup => ("backup", backup::measure(args.trials.unwrap_or(3))?),
     };
     let after = stats::load_average()?;
     print(args.json, word, &measured, before, after);
