@@ -2,25 +2,22 @@
 
 use crate::{
     choose::{self, Which},
-    config::{Config, RepositoryConfig, SourceConfig},
+    config::{Config, RepositoryConfig, SourceConfig, when::SAMPLE_PERCENT},
     error::BackupError,
     limits, prune,
-    repository::{self, Level, Opened},
+    repository::{self, Level, Opened, Verified},
     restore::{self, Asked},
     run::{self as backup, Done},
     source::{Action, thaw},
+    status,
     verify::{self, Wanted},
 };
 use clap::Subcommand;
-use daemon::exit::Exit;
+use daemon::{durable::DurableError, exit::Exit};
 use serde::Serialize;
 use std::path::PathBuf;
 
 mod tell;
-
-/// How much is read at level 2 where nothing is said: enough to meet a bad disk
-/// within days, little enough to run daily.
-const SAMPLE_PERCENT: u8 = 10;
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -144,6 +141,12 @@ impl Answer {
         self.faults = failures.iter().map(ToString::to_string).collect();
         self
     }
+
+    /// What the status files do not say; the copies are as they are.
+    fn unnoted(mut self, errors: &[DurableError]) -> Self {
+        self.faults.extend(errors.iter().map(|error| format!("the status is not noted: {error}")));
+        self
+    }
 }
 
 impl BackupCommand {
@@ -259,8 +262,12 @@ struct Ran {
 
 fn run_all(config: &Config, common: &Common) -> Result<Answer, BackupError> {
     let (mut done, mut failures) = (Vec::new(), Vec::new());
+    let mut unnoted = Vec::new();
     for source in sources(config, common)? {
-        match backup::run(config, source) {
+        let begun = jiff::Timestamp::now();
+        let ended = backup::run(config, source);
+        unnoted.extend(status::ran(config, source, begun, ended.as_ref()).err());
+        match ended {
             Ok(one) => done.push(one),
             // The others are worth no less.
             Err(error) => failures.push(error),
@@ -268,7 +275,7 @@ fn run_all(config: &Config, common: &Common) -> Result<Answer, BackupError> {
     }
     let failed = failures.iter().map(ToString::to_string).collect();
     let ran = Ran { done, failed, peak_memory_mib: limits::peak_mib() };
-    Ok(Answer::of(common.json, &ran, tell::ran).with(&failures))
+    Ok(Answer::of(common.json, &ran, tell::ran).with(&failures).unnoted(&unnoted))
 }
 
 #[derive(Debug, Serialize)]
@@ -330,30 +337,35 @@ fn verify_all(
     which: &Which,
     host: &str,
 ) -> Result<Answer, BackupError> {
-    let (mut proven, mut failures) = (Vec::new(), Vec::new());
+    let (mut proven, mut failures, mut unnoted) = (Vec::new(), Vec::new(), Vec::new());
     for source in sources(config, common)? {
-        let one = || {
+        let (begun, mut chosen) = (jiff::Timestamp::now(), None);
+        let mut one = || {
             let Some(repository) = config.repository_of(source) else {
                 return Err(BackupError::Nothing);
             };
             let opened = Opened::open(repository)?;
             let all = opened.snapshots()?;
             let snapshot = choose::choose(&all, &source.name, host, which)?;
-            let verified = verify::verify(config, &opened, source, snapshot, wanted)?;
-            Ok(Proven {
+            chosen = Some(snapshot.file.id.to_hex().as_str().to_owned());
+            Ok((verify::verify(config, &opened, source, snapshot, wanted)?, snapshot.short()))
+        };
+        let ended: Result<(Verified, String), BackupError> = one();
+        let told = ended.as_ref().map(|(verified, _)| verified);
+        unnoted.extend(status::proved(config, source, begun, chosen.as_deref(), told).err());
+        match ended {
+            Ok((verified, snapshot)) => proven.push(Proven {
                 source: source.name.clone(),
-                snapshot: snapshot.short(),
+                snapshot,
                 level: verified.level.into(),
                 read_percent: verified.read_percent,
                 at: verified.at,
-            })
-        };
-        match one() {
-            Ok(one) => proven.push(one),
+            }),
             Err(error) => failures.push(error),
         }
     }
-    Ok(Answer::of(common.json, &proven, |proven| tell::proven(proven)).with(&failures))
+    let answer = Answer::of(common.json, &proven, |proven| tell::proven(proven));
+    Ok(answer.with(&failures).unnoted(&unnoted))
 }
 
 fn restore_one(

@@ -27,6 +27,7 @@ mod watchdog;
 mod work;
 
 use crate::{
+    backups::Told,
     command::Marks,
     emergency::Stops,
     gate::Gate,
@@ -87,6 +88,8 @@ pub struct Setup {
     pub isolation: watch::Receiver<Standing>,
     /// What somebody stopped in an emergency.
     pub stops: watch::Receiver<Stops>,
+    /// How each source of backups stands.
+    pub backups: watch::Receiver<Arc<[Told]>>,
     /// Isolates it when an operator orders so.
     pub isolate: isolation::Host,
     /// The machine's watchdog.
@@ -153,6 +156,7 @@ struct Driver {
     random: Random,
     services: Arc<Services>,
     probes: Arc<Probes>,
+    backups: watch::Receiver<Arc<[Told]>>,
     allowed: Vec<Allowed>,
     ledger: Ledger,
     groups: BTreeMap<GroupId, Group>,
@@ -297,6 +301,7 @@ impl Driver {
             allowed: allowed(&services),
             services,
             probes,
+            backups: setup.backups,
             ledger: setup.ledger,
             peers,
             others,

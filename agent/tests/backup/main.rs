@@ -12,4 +12,5 @@ mod docker;
 mod faults;
 mod files;
 mod interop;
+mod status;
 mod tree;

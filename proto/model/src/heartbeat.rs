@@ -1,6 +1,9 @@
 //! What an agent says of itself, several times a second.
 
-use crate::{Derived, Epoch, GroupId, HostId, Millis, OrderOutcome, Reading, ServiceName, Term};
+use crate::{
+    BackupStanding, Derived, Epoch, GroupId, HostId, Millis, OrderOutcome, Reading, ServiceName,
+    Term,
+};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -193,6 +196,9 @@ pub struct Heartbeat {
     pub services: Vec<ServiceStatus>,
     /// Every probe's newest reading.
     pub readings: Vec<Reading>,
+    /// Every source of backups in agent.toml.
+    #[serde(default)]
+    pub backups: Vec<BackupStanding>,
 }
 
 impl Heartbeat {

@@ -4,15 +4,18 @@
 //! concerns several: names used twice, a repository that is not there, secrets
 //! that would land beside plain data.
 
+mod container;
 mod field;
 mod repository;
 mod source;
+pub(crate) mod when;
 
 pub use repository::{Keep, RepositoryConfig};
 pub use source::{
     CommandSource, ComposeVolume, ContainerName, FilesSource, Kind, PathsSource, Quiesce,
     SourceConfig, VolumeName, VolumeSource,
 };
+pub use when::{VerifyTurn, When};
 
 use daemon::config::{self, ConfigError, Faults, Source, Spanned};
 use serde::Deserialize;

@@ -69,6 +69,8 @@ pub struct RepositoryConfig {
     pub secrets: bool,
     /// How long copies are kept where the source does not say.
     pub keep: Keep,
+    /// Whether it outlives this host: only then do its copies count for an RPO.
+    pub survives: bool,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +83,8 @@ struct Raw {
     secrets: bool,
     #[serde(default)]
     keep: Keep,
+    #[serde(default)]
+    survives: bool,
 }
 
 impl TryFrom<Raw> for RepositoryConfig {
@@ -110,6 +114,7 @@ impl TryFrom<Raw> for RepositoryConfig {
             password_file: raw.password_file,
             secrets: raw.secrets,
             keep: raw.keep.checked("keep")?,
+            survives: raw.survives,
         })
     }
 }

@@ -6,6 +6,7 @@
 //! their tags; what else is in the repository is listed and otherwise left alone.
 
 mod control;
+mod key;
 mod local;
 mod password;
 mod verified;
@@ -157,9 +158,13 @@ pub(crate) fn init(config: &RepositoryConfig) -> Result<Made, RepositoryError> {
     }
     let _lock = lock(&config.path)?;
     let control = Arc::new(Control::default());
-    library(config, &control)?
-        .init(&Credentials::password(secret), &KeyOptions::default(), &ConfigOptions::default())
+    let random = password::is_random(&secret);
+    let made = library(config, &control)?
+        .init(&Credentials::password(&secret), &KeyOptions::default(), &ConfigOptions::default())
         .map_err(RepositoryError::library("the repository could not be made"))?;
+    if random {
+        key::replace(&Local::new(&config.path, control), &secret, &made.key())?;
+    }
     Ok(Made { password, repository: true })
 }
 
