@@ -18,8 +18,8 @@ use alloc::{
     string::{String, ToString},
 };
 use model::{
-    AttemptId, Epoch, GroupId, HostDeed, HostId, Millis, NotificationId, PlanId, SiteId, StepId,
-    Term, Wall,
+    AttemptId, Epoch, GroupId, HostDeed, HostId, Millis, NotificationId, PlanId, SiteId,
+    SourceName, StepId, Term, Wall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -300,6 +300,22 @@ pub enum Record {
         /// When.
         at: Wall,
     },
+    /// The newest proven copy of a source that survives its host is older than is
+    /// acceptable.
+    RpoExceeded {
+        /// The group that it belongs to.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+        /// The source.
+        source: SourceName,
+        /// That copy's age; `None` where there is no such copy.
+        age: Option<Millis>,
+        /// What is acceptable.
+        max: Millis,
+        /// When.
+        at: Wall,
+    },
 }
 
 impl Record {
@@ -324,7 +340,8 @@ impl Record {
             | Self::CertificateRevoked { at, .. }
             | Self::Considered { at, .. }
             | Self::HostOrdered { at, .. }
-            | Self::ApprovalAsked { at, .. } => *at,
+            | Self::ApprovalAsked { at, .. }
+            | Self::RpoExceeded { at, .. } => *at,
         }
     }
 

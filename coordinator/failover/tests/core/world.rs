@@ -635,5 +635,6 @@ fn short(record: &Record) -> String {
         Record::CertificateRevoked { serial, .. } => format!("revoked {serial}"),
         Record::Considered { decision, .. } => format!("considered: {decision}"),
         Record::ApprovalAsked { asked, .. } => format!("approval-asked {}", asked.kind),
+        Record::RpoExceeded { host, source, .. } => format!("rpo-exceeded {source} of {host}"),
     }
 }
