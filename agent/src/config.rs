@@ -76,11 +76,14 @@ struct Places {
     service: Vec<Place>,
     #[serde(default)]
     probe: Vec<Place>,
+    #[serde(default)]
+    backup: Vec<Place>,
 }
 
 #[derive(Deserialize)]
 struct Place {
     name: Spanned<String>,
+    group: Option<Spanned<String>>,
     service: Option<Spanned<String>>,
 }
 
@@ -121,6 +124,7 @@ impl Config {
         check_containers(source, &raw.service, &places.service, &mut faults);
         check_watched(source, &raw, &places.probe, &mut faults);
         backup::config::check(source, &raw.repository, &raw.backup, &mut faults)?;
+        check_backups(source, &raw.backup, &places.backup, &mut faults);
         let coordinators = raw
             .coordinators
             .map(|list| list.into_inner().into_iter().map(Spanned::into_inner).collect());
@@ -158,6 +162,16 @@ impl Config {
     #[must_use]
     pub fn pki(&self) -> PathBuf {
         self.state_dir.join("pki")
+    }
+}
+
+/// A source's group has a name of a group.
+fn check_backups(source: &Source, backups: &[SourceConfig], places: &[Place], faults: &mut Faults) {
+    for (at, (backup, place)) in backups.iter().zip(places).enumerate() {
+        let Some(Err(error)) = backup.when.group.clone().map(GroupId::new) else { continue };
+        let span = place.group.as_ref().unwrap_or(&place.name);
+        let field = format!("backup[{at}].group");
+        faults.push(source.fault_at(span, field, error.to_string(), "write the group's name"));
     }
 }
 

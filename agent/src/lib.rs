@@ -2,10 +2,11 @@
 //!
 //! Pure parts: [`lease`], [`guard`], [`keeper`], [`failsafe`], [`stall`],
 //! [`verdict`]. Durable memory: [`ledger`]. Eyes: [`probe`]. Hands: [`service`],
-//! [`hold`], [`gate`], [`isolation`], [`emergency`], [`watchdog`] and the commands. [`session`] speaks with
+//! [`hold`], [`gate`], [`backups`], [`isolation`], [`emergency`], [`watchdog`] and the commands. [`session`] speaks with
 //! coordinators, [`peer`] with other agents; [`driver`] is the one loop
 //! that ties them together.
 
+pub mod backups;
 mod command;
 pub mod config;
 pub mod coordinators;

@@ -4,6 +4,7 @@ mod isolate;
 mod stop;
 
 use agent::{
+    backups::Backups,
     config::Config,
     coordinators,
     driver::{self, Ended, Setup},
@@ -82,6 +83,9 @@ enum Command {
             default_value = "/etc/understudy/agent.toml"
         )]
         config: PathBuf,
+        /// The agent that started it, and ends it.
+        #[arg(long, value_name = "PID", global = true, hide = true)]
+        of_agent: Option<u32>,
     },
     /// Cut this host off after a breach, and undo it; needs no coordinator.
     #[command(subcommand)]
@@ -136,7 +140,13 @@ fn main() -> ExitCode {
         Command::Run(file) => run(&file.config),
         Command::Enroll { token, config } => enrol(&config.config, &token),
         Command::Gate(command) => of_gate(command),
-        Command::Backup { command, config } => of_backup(&command, &config),
+        Command::Backup { command, config, of_agent } => {
+            match of_agent.map_or(Ok(true), backup::end_with) {
+                Ok(true) => of_backup(&command, &config),
+                Ok(false) => Err(anyhow::anyhow!("the agent that started it is gone")),
+                Err(error) => Err(error).context("it cannot be tied to the agent"),
+            }
+        }
         Command::Isolate(command) => isolate::run(command),
         Command::EmergencyStop(args) => stop::run(args),
     };
@@ -342,6 +352,7 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
         let isolation = Keeper::start(Host::of(&config));
         let stops = Watch::start(&config.state_dir).context("emergency stops are not watched")?;
         let gate = Gate::open(&config.gate, &config.services, &gate_room);
+        let backups = Backups::start(&config, file).context("backups have no thread")?;
         let peer = match &config.peer {
             Some(peer) => Some(peer::serve(peer, &trust, &shutdown).await?),
             None => None,
@@ -362,6 +373,7 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
             isolation: isolation.standing(),
             isolate: Host::of(&config),
             stops: stops.stops(),
+            backups: backups.told(),
             watchdog: Watchdog::open(config.watchdog.as_ref()),
             peer,
             ledger,

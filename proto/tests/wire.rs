@@ -2,13 +2,13 @@
 //! the answer is a value or a refusal in words.
 
 use model::{
-    Action, AttemptId, Command, CommandId, CopyKind, CopyName, Derived, Epoch, GateState,
-    GroupAssignment, GroupId, GroupStanding, Heartbeat, HostDeed, HostId, HostOrder, HostSilence,
-    IsolationProfile, LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Millis, Nonce,
-    Observation, OrderId, OrderOutcome, Outcome, PeerAddress, PlanId, ProbeKind, ProbeName,
-    PromiseRefusal, PromiseReply, PromiseRequest, Reading, Refusal, ServiceName, ServiceState,
-    ServiceStatus, SiteId, StandbyMode, StepId, StepReport, StopDeed, StopOrder, Term, Verdict,
-    VerifyEvidence, Wall, WatchdogState,
+    Action, AttemptId, AttemptRate, BackupStanding, Command, CommandId, CopyAge, CopyKind,
+    CopyName, Derived, Epoch, GateState, GroupAssignment, GroupId, GroupStanding, Heartbeat,
+    HostDeed, HostId, HostOrder, HostSilence, IsolationProfile, LeaseGrant, LeaseRefusal,
+    LeaseReply, LeaseRequest, Millis, Nonce, Observation, OrderId, OrderOutcome, Outcome,
+    PeerAddress, PlanId, ProbeKind, ProbeName, PromiseRefusal, PromiseReply, PromiseRequest,
+    Reading, Refusal, ServiceName, ServiceState, ServiceStatus, SiteId, SourceName, StandbyMode,
+    StepId, StepReport, StopDeed, StopOrder, Term, Verdict, VerifyEvidence, Wall, WatchdogState,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -25,7 +25,7 @@ macro_rules! named {
         }
     )*};
 }
-named!(group -> GroupId, host -> HostId, service -> ServiceName, probe -> ProbeName, site -> SiteId);
+named!(group -> GroupId, host -> HostId, service -> ServiceName, probe -> ProbeName, site -> SiteId, source -> SourceName);
 
 fn standing() -> impl Strategy<Value = GroupStanding> {
     let gates =
@@ -97,11 +97,63 @@ fn reading() -> impl Strategy<Value = Reading> {
     )
 }
 
+fn copy() -> impl Strategy<Value = CopyAge> {
+    (".{0,40}", any::<u64>(), 1..=3_u8, any::<u64>()).prop_map(
+        |(snapshot, age, level, verified)| CopyAge {
+            snapshot,
+            age: Millis(age),
+            level,
+            verified: Millis(verified),
+        },
+    )
+}
+
+fn rate() -> impl Strategy<Value = AttemptRate> {
+    (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(one, other, took)| AttemptRate {
+        count: one.max(other),
+        well: one.min(other),
+        took_p95: Millis(took),
+    })
+}
+
+fn backup() -> impl Strategy<Value = BackupStanding> {
+    let span = || proptest::option::of(any::<u64>().prop_map(Millis));
+    let copies = (any::<bool>(), proptest::option::of(copy()), proptest::option::of(copy()));
+    let spans = (span(), span(), span(), span());
+    (source(), proptest::option::of(group()), copies, spans, ".{0,40}", (rate(), rate())).prop_map(
+        |(source, group, (survives, surviving, newest), spans, failed, (runs, proofs))| {
+            let (target, max, last_run, next) = spans;
+            BackupStanding {
+                source,
+                group,
+                survives,
+                surviving,
+                newest,
+                target,
+                max,
+                last_run,
+                failed,
+                next,
+                runs,
+                proofs,
+            }
+        },
+    )
+}
+
+#[test]
+fn a_level_that_nobody_knows_is_refused() {
+    let copy = v1::CopyAge { snapshot: "a".into(), age_ms: 1, level: 4, verified_ms_ago: 1 };
+    let words = CopyAge::try_from(copy).unwrap_err().to_string();
+    assert!(words.contains("CopyAge") && words.contains("level"), "{words}");
+}
+
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     let lists = (
         proptest::collection::vec(standing(), 0..4),
         proptest::collection::vec(status(), 0..4),
         proptest::collection::vec(reading(), 0..4),
+        proptest::collection::vec(backup(), 0..4),
     );
     let watchdogs = prop_oneof![
         Just(WatchdogState::Absent),
@@ -112,7 +164,7 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
     let words = ("[a-z0-9.:]{0,20}", ".{0,40}");
     (host(), numbers, watchdogs, words, lists).prop_map(
-        |(host, (boot, sequence, term), watchdog, words, (groups, services, readings))| Heartbeat {
+        |(host, (boot, sequence, term), watchdog, words, lists)| Heartbeat {
             host,
             boot,
             sequence,
@@ -126,9 +178,10 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
                 done: boot % 2 == 0,
                 detail: String::new(),
             }),
-            groups,
-            services,
-            readings,
+            groups: lists.0,
+            services: lists.1,
+            readings: lists.2,
+            backups: lists.3,
         },
     )
 }

@@ -2,17 +2,18 @@
 
 use crate::{
     choose::{self, Which},
-    config::{Config, RepositoryConfig, SourceConfig},
+    config::{Config, RepositoryConfig, SourceConfig, when::SAMPLE_PERCENT},
     error::BackupError,
     limits, prune,
     repository::{self, Level, Opened},
     restore::Asked,
     run::{self as backup, Done},
     source::{Action, thaw},
+    status,
     verify::Wanted,
 };
 use clap::Subcommand;
-use daemon::exit::Exit;
+use daemon::{durable::DurableError, exit::Exit};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -20,10 +21,6 @@ mod copies;
 mod tell;
 
 use copies::{Proven, restore_one, verify_all};
-
-/// How much is read at level 2 where nothing is said: enough to meet a bad disk
-/// within days, little enough to run daily.
-const SAMPLE_PERCENT: u8 = 10;
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -148,6 +145,12 @@ impl Answer {
             self.exit = first.exit();
         }
         self.faults = failures.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// What the status files do not say; the copies are as they are.
+    fn unnoted(mut self, errors: &[DurableError]) -> Self {
+        self.faults.extend(errors.iter().map(|error| format!("the status is not noted: {error}")));
         self
     }
 }
@@ -275,21 +278,26 @@ struct Ran {
 
 fn run_all(config: &Config, common: &Common) -> Result<Answer, BackupError> {
     let (mut done, mut failures) = (Vec::new(), Vec::new());
+    let mut unnoted = Vec::new();
     for source in sources(config, common)? {
+        let (begun, before) = (jiff::Timestamp::now(), done.len());
         let repositories = config.repositories_of(source);
+        let mut failed = Vec::new();
         for repository in &repositories {
             match backup::run(config, source, repository) {
                 Ok(one) => done.push(one),
                 // The others are worth no less.
                 Err(error) => {
-                    failures.push(error.within(&repository.name, repositories.len() == 1));
+                    failed.push(error.within(&repository.name, repositories.len() == 1));
                 }
             }
         }
+        unnoted.extend(status::ran(config, source, begun, &done[before..], &failed).err());
+        failures.append(&mut failed);
     }
     let failed = failures.iter().map(ToString::to_string).collect();
     let ran = Ran { done, failed, peak_memory_mib: limits::peak_mib() };
-    Ok(Answer::of(common.json, &ran, tell::ran).with(&failures))
+    Ok(Answer::of(common.json, &ran, tell::ran).with(&failures).unnoted(&unnoted))
 }
 
 #[derive(Debug, Serialize)]

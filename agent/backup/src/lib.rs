@@ -16,12 +16,15 @@ mod repository;
 mod restore;
 mod retention;
 mod run;
+pub mod schedule;
 mod source;
+pub mod status;
 mod verify;
 
 pub use command::{Answer, BackupCommand, Common, ThawAction, run};
 pub use config::{Config, ContainerName, RepositoryConfig, SourceConfig};
 pub use error::BackupError;
+pub use limits::end_with;
 pub use repository::{Level, OWN, PasswordError, RepositoryError, Verified, restic_lock};
 pub use restore::{RestoreError, SwapError, TreeError};
 pub use source::SourceError;

@@ -1,7 +1,10 @@
 //! What this process may take from the host: the least of everything, so that
 //! the agent beside it does not feel it.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal,
+    setpriority_process, setrlimit,
+};
 use std::{fs, io};
 
 /// The weakest claim to the processor. A process without an I/O priority of its
@@ -26,6 +29,17 @@ pub(crate) fn take() -> io::Result<()> {
     // Fails where there are threads already, and then they are ours.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(cores.min(THREADS_MAX)).build_global();
     Ok(())
+}
+
+/// Ends this process when the thread that started it does; `agent` is that one's
+/// process. Whether that was still there.
+///
+/// # Errors
+/// The kernel refused.
+pub fn end_with(agent: u32) -> io::Result<bool> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let parent = getppid().map(|pid| pid.as_raw_nonzero().get());
+    Ok(parent.is_some_and(|pid| u32::try_from(pid).is_ok_and(|pid| pid == agent)))
 }
 
 /// Takes back what a child inherits and must not have: the small process that

@@ -18,6 +18,8 @@ pub(crate) struct Done {
     pub(crate) source: String,
     pub(crate) repository: String,
     pub(crate) snapshot: String,
+    /// When the reading began: what was written later is not in it.
+    pub(crate) at: jiff::Timestamp,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
     /// Bytes that the repository has grown by.
@@ -40,9 +42,10 @@ pub(crate) fn run(
     // before it can be copied.
     restore::recover(config, source)?;
     let name = || source.name.clone();
+    let at = jiff::Zoned::now();
     let ready = source::prepare(config, source, &opened.control)
         .map_err(|error| BackupError::Source { source_name: name(), source: error })?;
-    let archived = archive(config, source, &opened, &ready.reader);
+    let archived = archive(config, source, &opened, &ready.reader, &at);
     // Before anything else is decided: nobody waits longer than for the reading.
     let released = ready.release();
     let file = archived?;
@@ -55,6 +58,7 @@ pub(crate) fn run(
         source: name(),
         repository: repository.name.clone(),
         snapshot: snapshot.file.id.to_hex().as_str().to_owned(),
+        at: at.timestamp(),
         files: summary.total_files_processed,
         bytes: summary.total_bytes_processed,
         added_bytes: summary.data_added_packed,
@@ -69,10 +73,13 @@ fn archive(
     source: &SourceConfig,
     opened: &Opened,
     reader: &Reader,
+    at: &jiff::Zoned,
 ) -> Result<SnapshotFile, BackupError> {
     let library = RepositoryError::library("the backup failed");
     let mut options = SnapshotOptions::default()
         .host(config.host.clone())
+        // A program's output is read before the snapshot is begun.
+        .time(at.clone())
         .command(format!("understudy-agent backup run {}", source.name));
     for tag in tags(&source.name) {
         options = options.add_tags(&tag).map_err(&library)?;

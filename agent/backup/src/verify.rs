@@ -86,6 +86,27 @@ pub enum VerifyError {
     Repository(#[from] RepositoryError),
 }
 
+impl VerifyError {
+    /// Whether it says that the copy is bad; the others say nothing about it, as
+    /// a full scratch place.
+    pub(crate) const fn takes_back(&self) -> bool {
+        match self {
+            Self::Damaged { .. }
+            | Self::Check { .. }
+            | Self::Tree {
+                source:
+                    TreeError::Repository { .. } | TreeError::Name { .. } | TreeError::Short { .. },
+                ..
+            } => true,
+            Self::Tree { source: TreeError::File { .. }, .. }
+            | Self::NoCheck { .. }
+            | Self::Scratch { .. }
+            | Self::Durable(_)
+            | Self::Repository(_) => false,
+        }
+    }
+}
+
 /// How much is to be proven.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
@@ -139,20 +160,8 @@ pub(crate) fn verify(
             Ok(verified)
         }
         Err(error) => {
-            match &error {
-                VerifyError::Damaged { .. }
-                | VerifyError::Check { .. }
-                | VerifyError::Tree {
-                    source:
-                        TreeError::Repository { .. } | TreeError::Name { .. } | TreeError::Short { .. },
-                    ..
-                } => opened.forget(&snapshot.file)?,
-                // These say nothing about the copy: a full scratch place, say.
-                VerifyError::Tree { source: TreeError::File { .. }, .. }
-                | VerifyError::NoCheck { .. }
-                | VerifyError::Scratch { .. }
-                | VerifyError::Durable(_)
-                | VerifyError::Repository(_) => {}
+            if error.takes_back() {
+                opened.forget(&snapshot.file)?;
             }
             Err(error)
         }

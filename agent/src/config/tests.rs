@@ -46,6 +46,15 @@ fn with(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn a_sources_group_has_a_name_of_a_group() {
+    let text = "host = 'p1'\nstate_dir = '/v'\n[[repository]]\nname = 'r'\npath = '/r'\n\
+                password_file = '/k'\n[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\n\
+                group = 'FX Main'\n";
+    let words = Config::of(&Source::new("agent.toml", text)).unwrap_err().to_string();
+    assert!(words.starts_with("agent.toml:11:") && words.contains("backup[0].group"), "{words}");
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let config = Config::of(&Source::new("agent.toml", GOOD)).unwrap();
     assert_eq!((config.host.as_str(), config.services.len(), config.probes.len()), ("p1", 2, 2));

@@ -28,6 +28,7 @@ mod watchdog;
 mod work;
 
 use crate::{
+    backups::Told,
     command::Marks,
     emergency::Stops,
     gate::Gate,
@@ -88,6 +89,8 @@ pub struct Setup {
     pub isolation: watch::Receiver<Standing>,
     /// What somebody stopped in an emergency.
     pub stops: watch::Receiver<Stops>,
+    /// How each source of backups stands.
+    pub backups: watch::Receiver<Arc<[Told]>>,
     /// Isolates it when an operator orders so.
     pub isolate: isolation::Host,
     /// The machine's watchdog.
@@ -154,6 +157,7 @@ struct Driver {
     random: Random,
     services: Arc<Services>,
     probes: Arc<Probes>,
+    backups: watch::Receiver<Arc<[Told]>>,
     allowed: Vec<Allowed>,
     ledger: Ledger,
     groups: BTreeMap<GroupId, Group>,
@@ -301,6 +305,7 @@ impl Driver {
             allowed: allowed(&services),
             services,
             probes,
+            backups: setup.backups,
             ledger: setup.ledger,
             peers,
             others,

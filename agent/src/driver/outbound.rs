@@ -2,7 +2,7 @@
 
 use super::{Driver, group::interval};
 use daemon::{clock::boottime_ms, notify_systemd};
-use model::{GroupAssignment, GroupStanding, Heartbeat, Millis, Mono, Nonce};
+use model::{BackupStanding, GroupAssignment, GroupStanding, Heartbeat, Millis, Mono, Nonce};
 use proto::v1;
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ use std::sync::Arc;
 const EVERY_DEFAULT: Millis = Millis(500);
 /// At most one heartbeat out of turn in this time, however much changes.
 const EXTRA_EVERY: Millis = Millis(20);
+
+/// Sources told in a heartbeat: half of what a coordinator takes.
+const BACKUPS_MAX: usize = 500;
 
 /// When heartbeats are due.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +106,12 @@ impl Driver {
         }
     }
 
+    /// How the sources of backups stand now.
+    fn standings(&self) -> Vec<BackupStanding> {
+        let now = jiff::Timestamp::now();
+        self.backups.borrow().iter().take(BACKUPS_MAX).map(|told| told.at(now)).collect()
+    }
+
     /// The newest heartbeat, for every session to take when it can.
     pub(super) fn heartbeat(&mut self, now: Mono) {
         let Some(sequence) = self.beat.take(now) else { return };
@@ -132,6 +141,7 @@ impl Driver {
             groups: self.groups.values().map(standing).collect(),
             services: self.statuses(),
             readings: self.probes.readings(now),
+            backups: self.standings(),
         };
         self.heartbeat.send_replace(Arc::new(v1::Heartbeat::from(heartbeat)));
     }

@@ -55,6 +55,7 @@ fn driver_with(dir: &std::path::Path, ledger: Ledger, watchdog: Watchdog) -> Dri
         isolation: watch::channel(Standing::default()).1,
         isolate: isolation::Host::of(&config_in(dir)),
         stops: watch::channel(Stops::default()).1,
+        backups: watch::channel(Arc::default()).1,
         watchdog,
         peer: None,
         services,

@@ -4,6 +4,7 @@
 
 use crate::coordinator::{Coordinator, group, until};
 use agent::{
+    backups::Backups,
     config::Config,
     driver::{self, Ended, Setup},
     emergency::Watch,
@@ -39,6 +40,7 @@ pub(crate) struct Running {
     shutdown: Shutdown,
     task: JoinHandle<Ended>,
     _stops: Watch,
+    _backups: Backups,
 }
 
 impl Running {
@@ -124,9 +126,11 @@ impl Bench {
             None => None,
         };
         let stops = Watch::start(&self.state()).unwrap();
+        let backups = Backups::start(&config, &self.dir.path().join("agent.toml")).unwrap();
         let setup = Setup {
             gate: Gate::open(&config.gate, &config.services, &gate_room),
             stops: stops.stops(),
+            backups: backups.told(),
             isolate: agent::isolation::Host::of(&config),
             isolation: tokio::sync::watch::channel(agent::isolation::Standing::default()).1,
             watchdog: Watchdog::open(None),
@@ -143,7 +147,12 @@ impl Bench {
             trust,
             shutdown: shutdown.clone(),
         };
-        Running { shutdown, task: tokio::spawn(driver::run(setup)), _stops: stops }
+        Running {
+            shutdown,
+            task: tokio::spawn(driver::run(setup)),
+            _stops: stops,
+            _backups: backups,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! loopback, with real processes as services.
 #![allow(clippy::unwrap_used, reason = "these are tests, also outside of their functions")]
 
+mod backups;
 mod bench;
 mod coordinator;
 mod enrolment;

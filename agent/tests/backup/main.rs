@@ -13,5 +13,6 @@ mod faults;
 mod files;
 mod interop;
 mod standby;
+mod status;
 mod tree;
 mod web;

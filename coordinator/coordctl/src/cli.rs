@@ -1,9 +1,11 @@
 //! The command line as types. Names and flags are a contract and stay stable;
 //! the man pages and completions are generated from here.
 
+mod backup;
 mod host;
 mod people;
 
+pub(crate) use backup::BackupVerb;
 pub(crate) use host::{EmergencyStop, Isolate, IsolateVerb, Profile, Release};
 pub(crate) use people::{Approve, Enroll, OperatorVerb, RankOf};
 
@@ -109,6 +111,9 @@ pub(crate) enum Verb {
     /// Notifications and their deliveries
     #[command(subcommand)]
     Notify(NotifyVerb),
+    /// Backups: what a loss would lose now
+    #[command(subcommand)]
+    Backup(BackupVerb),
     /// Print the completions of a shell
     Completions {
         /// Which shell

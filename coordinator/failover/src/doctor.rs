@@ -1,5 +1,6 @@
 //! Could the group fail over now? Check by check, with what to do.
 
+mod backups;
 mod hosts;
 mod observers;
 
@@ -100,6 +101,7 @@ pub fn examine(state: &State, group: &Group, view: &View, sight: &Sight) -> Vec<
             checks.extend(standby_services(group, site, view));
         }
         checks.extend(readings(group, site, view, active));
+        checks.extend(backups::backups(site));
         checks.extend(declarations(group, site, view));
     }
     checks

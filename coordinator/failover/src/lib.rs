@@ -64,7 +64,8 @@ pub use record::{PlanDraft, Position, Record, StepResult};
 pub use report::{Phases, Report};
 pub use request::{PlanPreview, PlanRequest, Refused, Request};
 pub use sight::{
-    DataSight, FeedSight, HostSight, ObserverSight, Opinion, ServiceFault, Sight, SiteSight,
+    CopySight, DataSight, FeedSight, HostSight, ObserverSight, Opinion, ServiceFault, Sight,
+    SiteSight,
 };
 pub use state::{Aim, Applied, Certificate, Considered, Group, Hold, State, Token};
 pub use suspicion::Standing;

@@ -285,6 +285,9 @@ pub struct Plan {
     /// How far the new site's data lagged behind at the decision, where it is known.
     #[serde(default)]
     pub data_lag: Option<Millis>,
+    /// How old the newest copies were that survive the old site, where they are known.
+    #[serde(default)]
+    pub backup_lag: Option<Millis>,
     /// The second operator, where the policy wanted two.
     #[serde(default)]
     pub approved_by: Option<String>,
@@ -315,6 +318,7 @@ impl Plan {
             opened_at: at,
             closed_at: None,
             data_lag: None,
+            backup_lag: None,
             approved_by: draft.approved_by.clone(),
         }
     }

@@ -18,8 +18,8 @@ use alloc::{
     string::{String, ToString},
 };
 use model::{
-    AttemptId, Epoch, GroupId, HostDeed, HostId, Millis, NotificationId, PlanId, SiteId, StepId,
-    StopDeed, Term, Wall,
+    AttemptId, Epoch, GroupId, HostDeed, HostId, Millis, NotificationId, PlanId, SiteId,
+    SourceName, StepId, StopDeed, Term, Wall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -317,6 +317,22 @@ pub enum Record {
         /// When.
         at: Wall,
     },
+    /// The newest proven copy of a source that survives its host is older than is
+    /// acceptable.
+    RpoExceeded {
+        /// The group that it belongs to.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+        /// The source.
+        source: SourceName,
+        /// That copy's age; `None` where there is no such copy.
+        age: Option<Millis>,
+        /// What is acceptable.
+        max: Millis,
+        /// When.
+        at: Wall,
+    },
 }
 
 impl Record {
@@ -342,7 +358,8 @@ impl Record {
             | Self::Considered { at, .. }
             | Self::HostOrdered { at, .. }
             | Self::StopOrdered { at, .. }
-            | Self::ApprovalAsked { at, .. } => *at,
+            | Self::ApprovalAsked { at, .. }
+            | Self::RpoExceeded { at, .. } => *at,
         }
     }
 

@@ -104,6 +104,8 @@ pub struct Report {
     pub phases_ms: Phases,
     /// What was lost, where it is known, ms.
     pub rpo_ms: Option<Millis>,
+    /// What the RPO was taken from; empty where it is not known.
+    pub rpo_source: &'static str,
     /// Why the RPO is not known; empty otherwise.
     pub rpo_note: &'static str,
 }
@@ -136,10 +138,18 @@ impl Report {
             proof: plan.proof.as_ref().map(|proof| proof.words()).unwrap_or_default(),
             rto_ms: verified.map(|at| at.since(start)),
             phases_ms: Phases::of(plan),
-            rpo_ms: plan.data_lag,
-            rpo_note: match plan.data_lag {
+            rpo_ms: plan.data_lag.or(plan.backup_lag),
+            rpo_source: match (plan.data_lag, plan.backup_lag) {
+                (Some(_), _) => "how far the data lagged at the decision",
+                (None, Some(_)) => "the age of the newest proven backups at the decision",
+                (None, None) => "",
+            },
+            rpo_note: match plan.data_lag.or(plan.backup_lag) {
                 Some(_) => "",
-                None => "not known: no watermark of this group says how far its copy has come",
+                None => {
+                    "not known: no watermark of this group says how far its copy has come, and no \
+                     backup of it survives the host"
+                }
             },
         }
     }
@@ -165,7 +175,7 @@ impl Report {
 
     /// What was lost, in words.
     fn rpo(&self) -> String {
-        let known = |lag: Millis| format!("{lag} (how far the data lagged at the decision)");
+        let known = |lag: Millis| format!("{lag} ({})", self.rpo_source);
         self.rpo_ms.map_or(self.rpo_note.to_string(), known)
     }
 

@@ -3,9 +3,11 @@
 //! Made from fact (state) and opinion (view); copied into the record that the
 //! decision leads to, so that the same pure function can be asked again.
 
+mod copies;
 mod stale;
 mod take;
 
+pub use copies::CopySight;
 pub(crate) use take::Standpoint;
 
 use crate::{
@@ -162,6 +164,9 @@ pub struct HostSight {
     /// Its watchdog, when last heard; one whose time is not known counts as disarmed.
     #[serde(default)]
     pub watchdog: WatchdogState,
+    /// The group's sources of backups there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopySight>,
 }
 
 impl HostSight {
@@ -254,6 +259,16 @@ impl Sight {
             .flat_map(|host| &host.data)
             .map(|data| data.lag.filter(|_| data.age <= READING_MAX));
         known.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// What the loss of the active site would lose of what is backed up there: the
+    /// age of the oldest among its sources' newest surviving copies. `None` where
+    /// there is no source, or one of them has no such copy.
+    #[must_use]
+    pub fn backup_lag(&self) -> Option<Millis> {
+        let hosts = self.site(self.active.as_ref()?)?.hosts.iter();
+        let ages = hosts.flat_map(|host| &host.copies).map(|copy| copy.age);
+        ages.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// This sight as it would be if `site` had just fallen silent for good, and

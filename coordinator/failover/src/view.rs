@@ -163,6 +163,7 @@ mod tests {
             groups: vec![],
             services: vec![],
             readings: vec![],
+            backups: vec![],
         }
     }
 

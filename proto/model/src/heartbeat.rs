@@ -1,7 +1,8 @@
 //! What an agent says of itself, several times a second.
 
 use crate::{
-    Derived, Epoch, GroupId, HostId, Millis, OrderId, OrderOutcome, Reading, ServiceName, Term,
+    BackupStanding, Derived, Epoch, GroupId, HostId, Millis, OrderId, OrderOutcome, Reading,
+    ServiceName, Term,
 };
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -199,6 +200,9 @@ pub struct Heartbeat {
     pub services: Vec<ServiceStatus>,
     /// Every probe's newest reading.
     pub readings: Vec<Reading>,
+    /// Every source of backups in agent.toml.
+    #[serde(default)]
+    pub backups: Vec<BackupStanding>,
 }
 
 impl Heartbeat {

@@ -124,6 +124,8 @@ names! {
     ServiceName = "service";
     /// A probe as its host's agent.toml names it.
     ProbeName = "probe";
+    /// A source of backups as its host's agent.toml names it.
+    SourceName = "backup";
 }
 
 macro_rules! numbers {

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod backup;
 mod command;
 mod copies;
 mod health;
@@ -19,6 +20,7 @@ mod promise;
 mod time;
 mod timing;
 
+pub use backup::{AttemptRate, BackupStanding, CopyAge};
 pub use command::{
     Action, Command, CommandId, GroupAssignment, Outcome, PeerAddress, Refusal, StepReport,
     VerifyEvidence,
@@ -31,7 +33,7 @@ pub use heartbeat::{
 };
 pub use id::{
     AttemptId, Epoch, GroupId, HostId, IncidentId, NameError, NotificationId, PlanId, ProbeName,
-    ServiceName, SiteId, StepId, Term,
+    ServiceName, SiteId, SourceName, StepId, Term,
 };
 pub use lease::{LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Nonce};
 pub use observation::{HostSilence, Observation};

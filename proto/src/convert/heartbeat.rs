@@ -28,6 +28,7 @@ impl From<Heartbeat> for v1::Heartbeat {
             groups: h.groups.into_iter().map(Into::into).collect(),
             services: h.services.into_iter().map(Into::into).collect(),
             readings: h.readings.into_iter().map(Into::into).collect(),
+            backups: h.backups.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -38,6 +39,7 @@ impl TryFrom<v1::Heartbeat> for Heartbeat {
         let groups = bounded("Heartbeat", "groups", h.groups)?;
         let services = bounded("Heartbeat", "services", h.services)?;
         let readings = bounded("Heartbeat", "readings", h.readings)?;
+        let backups = bounded("Heartbeat", "backups", h.backups)?;
         Ok(Self {
             host: named("Heartbeat", HostId::new(h.host))?,
             boot: h.boot,
@@ -56,6 +58,7 @@ impl TryFrom<v1::Heartbeat> for Heartbeat {
             groups: groups.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             services: services.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             readings: readings.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            backups: backups.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
 }

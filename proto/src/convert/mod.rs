@@ -1,5 +1,6 @@
 //! Wire types to the model's and back: parse once, here; refuse in words.
 
+mod backup;
 mod command;
 mod copies;
 mod heartbeat;

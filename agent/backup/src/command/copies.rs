@@ -5,8 +5,9 @@ use crate::{
     choose::{self, Which},
     config::{Config, RepositoryConfig, SourceConfig},
     error::BackupError,
-    repository::{Opened, Snapshot},
+    repository::{Opened, Snapshot, Verified},
     restore::{self, Asked},
+    status,
     verify::{self, Wanted},
 };
 use daemon::exit::Exit;
@@ -29,21 +30,18 @@ pub(super) fn verify_all(
     which: &Which,
     host: &str,
 ) -> Result<Answer, BackupError> {
-    let (mut proven, mut failures) = (Vec::new(), Vec::new());
+    let (mut proven, mut failures, mut unnoted) = (Vec::new(), Vec::new(), Vec::new());
     for source in sources(config, common)? {
-        let one = |repository: &RepositoryConfig| {
-            let opened = Opened::open(config, repository)?;
-            let all = opened.snapshots()?;
-            let snapshot = choose::choose(&all, &source.name, host, which)?;
-            let verified = verify::verify(config, &opened, source, snapshot, wanted)?;
-            Ok(Proven {
-                source: source.name.clone(),
-                repository: repository.name.clone(),
-                snapshot: snapshot.short(),
-                level: verified.level.into(),
-                read_percent: verified.read_percent,
-                at: verified.at,
-            })
+        let mut one = |repository: &RepositoryConfig| {
+            let (begun, mut chosen) = (jiff::Timestamp::now(), None);
+            let ended = prove(config, source, repository, (host, which, wanted), &mut chosen);
+            // A repository without the snapshot that is meant says nothing of it.
+            if chosen.is_some() || which.id.is_none() {
+                let told = ended.as_ref().map(|(verified, _)| verified);
+                unnoted
+                    .extend(status::proved(config, source, begun, chosen.as_deref(), told).err());
+            }
+            ended.map(|(_, proven)| proven)
         };
         let repositories = config.repositories_of(source);
         let mut elsewhere = Vec::new();
@@ -56,7 +54,6 @@ pub(super) fn verify_all(
                     elsewhere.push(error);
                 }
                 Err(error) => {
-                    let error: BackupError = error;
                     failures.push(error.within(&repository.name, repositories.len() == 1));
                 }
             }
@@ -65,7 +62,32 @@ pub(super) fn verify_all(
             failures.append(&mut elsewhere);
         }
     }
-    Ok(Answer::of(common.json, &proven, |proven| tell::proven(proven)).with(&failures))
+    let answer = Answer::of(common.json, &proven, |proven| tell::proven(proven));
+    Ok(answer.with(&failures).unnoted(&unnoted))
+}
+
+/// Proves one copy; `chosen` becomes its whole id as soon as it is known.
+fn prove(
+    config: &Config,
+    source: &SourceConfig,
+    repository: &RepositoryConfig,
+    (host, which, wanted): (&str, &Which, &Wanted),
+    chosen: &mut Option<String>,
+) -> Result<(Verified, Proven), BackupError> {
+    let opened = Opened::open(config, repository)?;
+    let all = opened.snapshots()?;
+    let snapshot = choose::choose(&all, &source.name, host, which)?;
+    *chosen = Some(snapshot.file.id.to_hex().as_str().to_owned());
+    let verified = verify::verify(config, &opened, source, snapshot, wanted)?;
+    let proven = Proven {
+        source: source.name.clone(),
+        repository: repository.name.clone(),
+        snapshot: snapshot.short(),
+        level: verified.level.into(),
+        read_percent: verified.read_percent,
+        at: verified.at,
+    };
+    Ok((verified, proven))
 }
 
 pub(super) fn restore_one(

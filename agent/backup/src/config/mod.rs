@@ -4,10 +4,12 @@
 //! concerns several: names used twice, a repository that is not there, secrets
 //! that would land beside plain data.
 
+mod container;
 mod field;
 mod repository;
 mod source;
 mod target;
+pub(crate) mod when;
 
 pub use repository::{Keep, RepositoryConfig};
 pub use source::{
@@ -15,6 +17,7 @@ pub use source::{
     SourceConfig, VolumeName, VolumeSource,
 };
 pub use target::{AgentTarget, RcloneTarget, RestTarget, S3Target, Target};
+pub use when::{VerifyTurn, When};
 
 use daemon::config::{self, ConfigError, Faults, Source, Spanned};
 use serde::Deserialize;

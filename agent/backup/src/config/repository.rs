@@ -73,6 +73,8 @@ pub struct RepositoryConfig {
     pub secrets: bool,
     /// How long copies are kept where the source does not say.
     pub keep: Keep,
+    /// Whether it outlives this host: only then do its copies count for an RPO.
+    pub survives: bool,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +91,7 @@ struct Raw {
     secrets: bool,
     #[serde(default)]
     keep: Keep,
+    survives: Option<bool>,
 }
 
 impl TryFrom<Raw> for RepositoryConfig {
@@ -116,12 +119,15 @@ impl TryFrom<Raw> for RepositoryConfig {
                         put it elsewhere, and a copy of it off this host"
                 .into());
         }
+        // What is elsewhere outlives this host; a directory may be a mount of elsewhere.
+        let elsewhere = !matches!(target, Target::Directory(_));
         Ok(Self {
             name: raw.name,
             target,
             password_file: raw.password_file,
             secrets: raw.secrets,
             keep: raw.keep.checked("keep")?,
+            survives: raw.survives.unwrap_or(elsewhere),
         })
     }
 }

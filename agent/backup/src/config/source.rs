@@ -3,8 +3,11 @@
 
 use super::{
     Keep,
+    container::{Compose, container, volume},
     field::{OneOrMore, absolute, limit, name},
+    when::{Fields, VerifyTurn, When},
 };
+use crate::schedule::Schedule;
 use daemon::config::Span;
 use serde::Deserialize;
 use std::{
@@ -40,6 +43,8 @@ pub struct SourceConfig {
     pub keep: Option<Keep>,
     /// The Engine's socket.
     pub socket: PathBuf,
+    /// When the agent copies and proves it, and how much may be lost.
+    pub when: When,
 }
 
 /// What is read.
@@ -200,14 +205,13 @@ struct Raw {
     file: Option<String>,
     timeout: Option<Span>,
     stderr_ok: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Compose {
-    project: String,
-    volume: Option<String>,
-    service: Option<String>,
+    schedule: Option<Schedule>,
+    #[serde(default)]
+    verify: Vec<VerifyTurn>,
+    on_change: Option<bool>,
+    rpo_target: Option<Span>,
+    rpo_max: Option<Span>,
+    group: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -285,7 +289,17 @@ impl TryFrom<Raw> for SourceConfig {
                 Kind::Command(CommandSource { command, container, file, timeout, stderr_ok })
             }
         };
+        let when = Fields {
+            schedule: raw.schedule,
+            verify: raw.verify,
+            on_change: raw.on_change,
+            rpo_target: raw.rpo_target,
+            rpo_max: raw.rpo_max,
+            group: raw.group,
+        };
+        let when = when.read(matches!(kind, Kind::Paths(_)), !raw.check.is_empty())?;
         Ok(Self {
+            when,
             name: raw.name,
             repositories: raw.repository.map_or(Ok(Vec::new()), OneOrMore::names)?,
             secret: raw.secret,
@@ -348,48 +362,4 @@ fn paths(
         }
     }
     Ok(PathsSource { root, paths, exclude })
-}
-
-fn volume(
-    name: Option<String>,
-    compose: Option<Compose>,
-    quiesce: Option<Quiesce>,
-) -> Result<VolumeSource, String> {
-    let volume = match (name, compose) {
-        (Some(name), None) => VolumeName::Name(name),
-        (None, Some(Compose { project, volume: Some(volume), service: None })) => {
-            VolumeName::Compose(ComposeVolume { project, volume })
-        }
-        (None, Some(_)) => {
-            return Err("compose: write compose = { project = \"P\", volume = \"V\" }".into());
-        }
-        (Some(_), Some(_)) => {
-            return Err("compose: the volume has a name already; keep one of both".into());
-        }
-        (None, None) => {
-            return Err(
-                "volume: missing; write volume = \"NAME\" or compose = { project, volume }".into(),
-            );
-        }
-    };
-    Ok(VolumeSource { volume, quiesce: quiesce.unwrap_or_default() })
-}
-
-fn container(
-    name: Option<String>,
-    compose: Option<Compose>,
-) -> Result<Option<ContainerName>, String> {
-    match (name, compose) {
-        (None, None) => Ok(None),
-        (Some(name), None) => Ok(Some(ContainerName::Name(name))),
-        (None, Some(Compose { project, volume: None, service: Some(service) })) => {
-            Ok(Some(ContainerName::Compose(project, service)))
-        }
-        (None, Some(_)) => {
-            Err("compose: write compose = { project = \"P\", service = \"S\" }".into())
-        }
-        (Some(_), Some(_)) => {
-            Err("compose: the container has a name already; keep one of both".into())
-        }
-    }
 }

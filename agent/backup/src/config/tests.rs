@@ -118,6 +118,42 @@ fn a_wrong_field_is_told_with_its_place_and_the_fix() {
 }
 
 #[test]
+fn when_a_source_is_copied_is_read_and_checked() {
+    let head = format!("{REPOSITORY}[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\n");
+    let config = read(&format!(
+        "{head}check = ['/bin/true']\ngroup = 'fx'\non_change = true\nrpo_target = '15min'\n\
+         rpo_max = '1h'\nschedule = {{ cron = '0 2 * * *' }}\n\
+         verify = [{{ every = '1d', percent = 5 }}, {{ cron = '0 3 1 * *', level = 3 }}]\n"
+    ))
+    .unwrap();
+    let when = &config.source("x").unwrap().when;
+    assert!(when.on_change && when.schedule.is_some());
+    let proofs: Vec<(u8, u8)> =
+        when.verify.iter().map(|turn| (turn.level.into(), turn.percent)).collect();
+    assert_eq!(proofs, [(2, 5), (3, 100)]);
+    assert_eq!(when.rpo_max, Some(std::time::Duration::from_secs(3600)));
+    assert_eq!(when.group.as_deref(), Some("fx"));
+    for (text, field, hint) in [
+        ("schedule = { every = '1s' }", "every", "between 10s"),
+        ("schedule = { cron = '0 2 * *' }", "cron", "five fields"),
+        ("schedule = { cron = '0 2 * * *', zone = 'Mars' }", "zone", "tzdata"),
+        ("schedule = { evry = '1h' }", "evry", "`every`"),
+        ("verify = [{ every = '1h', level = 3 }]", "verify", "`check`"),
+        ("verify = [{ every = '1h', level = 1 }]", "level", "2 or 3"),
+        ("verify = [{ every = '1h', percent = 0 }]", "percent", "between 1 and 100"),
+        ("rpo_target = '2h'\nrpo_max = '1h'", "rpo_target", "more than rpo_max"),
+        ("rpo_max = '0s'", "rpo_max", "between 1s"),
+    ] {
+        let words = words(&format!("{head}{text}\n"));
+        assert!(words.contains("backup[0]"), "{text}: {words}");
+        assert!(words.contains(field) && words.contains(hint), "{text}: {words}");
+    }
+    let volume = "[[backup]]\nname = 'x'\nkind = 'volume'\nvolume = 'v'\non_change = true\n";
+    let words = words(&format!("{REPOSITORY}{volume}"));
+    assert!(words.contains("on_change") && words.contains("short schedule"), "{words}");
+}
+
+#[test]
 fn names_are_used_once_and_repositories_must_fit() {
     let source = "[[backup]]\nname = 'x'\nkind = 'paths'\nroot = '/e'\n";
     let twice = words(&format!("{REPOSITORY}{source}{source}"));

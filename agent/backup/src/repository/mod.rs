@@ -7,6 +7,7 @@
 
 mod agent;
 mod control;
+mod key;
 mod local;
 mod password;
 mod place;
@@ -25,6 +26,7 @@ use daemon::{
     durable::DurableError,
     lock::{LockError, StateLock},
 };
+use local::Local;
 pub use local::OWN;
 use place::{Alone, Place};
 use remote::RemoteError;
@@ -179,10 +181,47 @@ pub(crate) fn init(all: &Config, config: &RepositoryConfig) -> Result<Made, Repo
     }
     let _alone = place.alone(all, config)?;
     let control = Arc::new(Control::default());
-    library(config, &place, &control)?
-        .init(&Credentials::password(secret), &KeyOptions::default(), &ConfigOptions::default())
-        .map_err(RepositoryError::library("the repository could not be made"))?;
+    let make = |place: &Place| {
+        library(config, place, &control)?
+            .init(
+                &Credentials::password(&secret),
+                &KeyOptions::default(),
+                &ConfigOptions::default(),
+            )
+            .map_err(RepositoryError::library("the repository could not be made"))
+    };
+    match &place {
+        place if !password::is_random(&secret) => {
+            make(place)?;
+        }
+        Place::Directory(path) => {
+            let made = make(&place)?;
+            key::replace(&Local::new(path, Arc::clone(&control)), &secret, &made.key())?;
+        }
+        // It may take nothing back: what is sent there is sent as it stays.
+        Place::Remote { own, .. } => {
+            let here = own.join("init");
+            fresh(&here)?;
+            let made = make(&Place::Directory(here.clone()))?;
+            let local = Local::new(&here, Arc::clone(&control));
+            key::replace(&local, &secret, &made.key())?;
+            key::send(&local, &place.backend(&config.target, &control))?;
+            fresh(&here)?;
+        }
+    }
     Ok(Made { password, repository: true })
+}
+
+/// Makes an empty directory that only we read.
+fn fresh(directory: &Path) -> Result<(), RepositoryError> {
+    let failed = |source| RepositoryError::Directory { path: directory.into(), source };
+    match std::fs::remove_dir_all(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    Ok(daemon::durable::create_private_dir(directory)?)
 }
 
 /// The runtime of what talks with another place.

@@ -98,6 +98,13 @@ pub(crate) fn make(path: &Path) -> Result<bool, PasswordError> {
     Ok(true)
 }
 
+/// Whether a password is of the form of those that are made here, which nobody
+/// thinks up: 64 hexadecimal digits.
+pub(crate) fn is_random(password: &str) -> bool {
+    password.len() == 2 * RANDOM_BYTES
+        && password.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +118,7 @@ mod tests {
         assert!(make(&path).unwrap());
         let password = read(&path).unwrap();
         assert_eq!(password.len(), 2 * RANDOM_BYTES);
+        assert!(is_random(&password) && !is_random("correct horse battery staple"));
         assert!(!make(&path).unwrap());
         assert_eq!(read(&path).unwrap(), password);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();

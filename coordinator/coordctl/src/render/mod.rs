@@ -7,6 +7,7 @@ pub(crate) mod apply;
 pub(crate) mod incident;
 pub(crate) mod list;
 pub(crate) mod plan;
+pub(crate) mod rpo;
 pub(crate) mod status;
 pub(crate) mod words;
 

@@ -31,6 +31,7 @@ fn warnings(reply: &StatusReply) -> String {
     lines.extend(reply.approvals.iter().map(approval));
     lines.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(stale(reply));
+    lines.extend(super::rpo::warnings(reply));
     if !reply.unassigned_hosts.is_empty() {
         lines.push(format!(
             "warning: heard from, but in no group yet: {}",

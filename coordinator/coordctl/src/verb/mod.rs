@@ -13,11 +13,12 @@ mod notify;
 mod operator;
 mod plan;
 mod recover;
+mod rpo;
 mod status;
 mod token;
 
 use crate::{
-    cli::{Cli, Global, Verb},
+    cli::{BackupVerb, Cli, Global, Verb},
     client::Client,
     context::Context,
     end::{End, Failure},
@@ -61,5 +62,6 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<End, Failure> {
         Verb::Token(verb) => token::run(verb, &mut open()?, out).await,
         Verb::Certs(verb) => certs::run(verb, &mut open()?, out).await,
         Verb::Notify(verb) => notify::run(verb, &mut open()?, out).await,
+        Verb::Backup(BackupVerb::Rpo { group }) => rpo::rpo(group, &mut open()?, out).await,
     }
 }

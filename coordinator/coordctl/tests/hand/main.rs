@@ -9,4 +9,5 @@ mod alone;
 mod asking;
 mod host;
 mod moving;
+mod rpo;
 mod stage;

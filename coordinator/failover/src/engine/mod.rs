@@ -8,6 +8,7 @@ mod deliveries;
 mod opening;
 mod queries;
 mod requests;
+mod rpo;
 
 use crate::{
     alarm,
@@ -280,7 +281,8 @@ impl Engine {
             | Record::TokenRedeemed { .. }
             | Record::CertificateNoted { .. }
             | Record::Considered { .. }
-            | Record::ApprovalAsked { .. } => {}
+            | Record::ApprovalAsked { .. }
+            | Record::RpoExceeded { .. } => {}
         }
     }
 
@@ -362,6 +364,7 @@ impl Engine {
                 let _full = self.propose(Purpose::Group(name), record, out);
             }
         }
+        self.watch_rpo(now, out);
         self.pump_outbox(now, out);
     }
 

@@ -1,6 +1,8 @@
 //! Takes a sight: what state, view and observers say of one group now.
 
-use super::{DataSight, FeedSight, HostSight, ServiceFault, Sight, SiteSight, stale::stale};
+use super::{
+    DataSight, FeedSight, HostSight, ServiceFault, Sight, SiteSight, copies::copies, stale::stale,
+};
 use crate::{
     failsafe,
     feed::{self, FeedState},
@@ -111,6 +113,7 @@ fn host_sight(
         feeds: Vec::new(),
         data: Vec::new(),
         watchdog: WatchdogState::Absent,
+        copies: Vec::new(),
     };
     let Some(seen) = seen else { return sight };
     let standing = seen.heartbeat.groups.iter().find(|g| g.group == group.spec.name);
@@ -128,6 +131,7 @@ fn host_sight(
     }
     sight.feeds = feeds(group, seen, from);
     sight.data = data(seen, silence.unwrap_or_default());
+    sight.copies = copies(&group.spec.name, seen, silence.unwrap_or_default());
     sight
 }
 

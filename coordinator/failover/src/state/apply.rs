@@ -98,6 +98,7 @@ impl State {
                 self.apply_stop_ordered(aim, *deed, (by, reason), *at)
             }
             Record::ApprovalAsked { asked, at } => self.apply_approval_asked(asked, *at),
+            Record::RpoExceeded { .. } => self.apply_rpo_exceeded(record),
         }
     }
 
@@ -117,6 +118,7 @@ impl State {
                     considered: VecDeque::new(),
                     blocked: None,
                     failsafe: None,
+                    rpo_told: BTreeMap::new(),
                 };
                 self.groups.insert(spec.name.clone(), group);
                 Applied::Done

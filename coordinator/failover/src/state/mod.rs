@@ -7,6 +7,7 @@
 
 mod apply;
 mod approvals;
+mod backups;
 mod identity;
 mod moves;
 mod stops;
@@ -101,6 +102,9 @@ pub struct Group {
     /// allowed failsafe then (A6); `None` where it did not.
     #[serde(default)]
     pub failsafe: Option<Vec<HostId>>,
+    /// The sources ("host/source") whose backups were told to be too old, and when.
+    #[serde(default)]
+    pub rpo_told: BTreeMap<String, Wall>,
 }
 
 impl Group {

@@ -46,6 +46,7 @@ impl State {
         let incident = self.incident_for(draft, cause, evidence, at);
         let mut plan = Plan::begin(id, incident, draft, at);
         plan.data_lag = evidence.data_lag(&draft.to);
+        plan.backup_lag = evidence.backup_lag();
         let actor = Record::actor(plan.by.as_deref());
         let mut line = format!("plan {id}: {} to {} ({actor}): {cause}", plan.kind, plan.to);
         if !plan.reason.is_empty() {

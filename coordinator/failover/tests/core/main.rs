@@ -3,6 +3,9 @@
 
 #[cfg(test)]
 mod approvals;
+#[cfg(test)]
+mod backups;
+#[cfg(test)]
 mod blocked;
 #[cfg(test)]
 mod effects;

@@ -33,6 +33,8 @@ pub(crate) struct Agent {
     pub(crate) answers: BTreeMap<String, VecDeque<Outcome>>,
     /// What its probes say.
     pub(crate) readings: Vec<model::Reading>,
+    /// Its sources of backups.
+    pub(crate) backups: Vec<model::BackupStanding>,
     pub(crate) standby: model::StandbyMode,
     pub(crate) watchdog: model::WatchdogState,
     pub(crate) watchdog_timeout: Option<Millis>,
@@ -78,6 +80,7 @@ impl Agent {
             lease: Millis(500),
             answers: BTreeMap::new(),
             readings: Vec::new(),
+            backups: Vec::new(),
             standby: model::StandbyMode::Stopped,
         }
     }
@@ -455,6 +458,7 @@ impl World {
                 detail: "pid 7".into(),
             }],
             readings: agent.readings.clone(),
+            backups: agent.backups.clone(),
         };
         let (promoted, epoch) = (agent.promoted, agent.epoch);
         self.fellows.heard(&host(name), now);
@@ -651,5 +655,6 @@ fn short(record: &Record) -> String {
         Record::CertificateRevoked { serial, .. } => format!("revoked {serial}"),
         Record::Considered { decision, .. } => format!("considered: {decision}"),
         Record::ApprovalAsked { asked, .. } => format!("approval-asked {}", asked.kind),
+        Record::RpoExceeded { host, source, .. } => format!("rpo-exceeded {source} of {host}"),
     }
 }

@@ -1,5 +1,6 @@
 //! The operators' service: checks the rank, asks the engine, shows the answer.
 
+mod backups;
 mod change;
 mod group_file;
 mod identity;

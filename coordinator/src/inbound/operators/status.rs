@@ -1,6 +1,6 @@
 //! `coordctl status`, the members, and the checks that concern the coordinators.
 
-use super::{OperatorService, by, views};
+use super::{OperatorService, backups, by, views};
 use crate::consensus::MemberStatus;
 use certs::Peer;
 use failover::{
@@ -251,10 +251,12 @@ fn of_group(engine: &Engine, group: &Group, now: Now) -> v1::Group {
         proof_needed: u32::from(group.spec.automatic_failover_needs.number()),
         lease_ms: group.spec.lease.0,
         decision: sight.as_ref().map(|s| decide(s).to_string()).unwrap_or_default(),
-        // What a failover would lose now: as the first other site's watermarks say.
+        // What a failover would lose now: as the first other site's watermarks say,
+        // else by the backups that survive.
         rpo_ms: sight.as_ref().and_then(|s| {
             let mut others = s.sites.iter().filter(|site| s.active.as_ref() != Some(&site.site));
-            others.next().and_then(|site| s.data_lag(&site.site)).map(|lag| lag.0)
+            let lag = others.next().and_then(|site| s.data_lag(&site.site));
+            lag.or_else(|| s.backup_lag()).map(|lag| lag.0)
         }),
         failsafe: group.failsafe.is_some(),
         stops: stops(state, name),
@@ -354,6 +356,7 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
         readings: view
             .map(|v| v.heartbeat.readings.iter().map(|r| reading(r, silence)).collect())
             .unwrap_or_default(),
+        backups: view.map(|v| backups::of_host(v, silence.unwrap_or_default())).unwrap_or_default(),
     }
 }
 

@@ -229,6 +229,7 @@ impl Host {
             groups: vec![standing],
             services: vec![status],
             readings: vec![],
+            backups: vec![],
         });
         for line in agent.sessions.iter().filter(|line| line.up) {
             scene.send(self.node, line.to, Message::Heartbeat(Rc::clone(&heartbeat)), 0);

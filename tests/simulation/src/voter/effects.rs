@@ -140,6 +140,7 @@ pub(crate) fn words(record: &Record) -> String {
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
         Record::Considered { decision, .. } => format!("considered: {decision:?}"),
         Record::ApprovalAsked { .. } => "approval-asked".into(),
+        Record::RpoExceeded { .. } => "rpo-exceeded".into(),
         Record::TokenCreated { .. }
         | Record::TokenRedeemed { .. }
         | Record::CertificateNoted { .. }
