@@ -113,15 +113,9 @@ impl Status {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// The newest copy in one of these repositories.
-    #[must_use]
-    pub fn newest<'a>(&'a self, within: impl Fn(&str) -> bool) -> Option<&'a CopyMade> {
-        self.copies.iter().filter(|copy| within(&copy.repository)).max_by_key(|copy| copy.at)
-    }
-
     /// The newest proven copy in one of these repositories.
     #[must_use]
-    pub fn newest_verified<'a>(&'a self, within: impl Fn(&str) -> bool) -> Option<&'a CopyMade> {
+    pub fn newest_verified(&self, within: impl Fn(&str) -> bool) -> Option<&CopyMade> {
         let proven = self.copies.iter().filter(|copy| copy.level.is_some());
         proven.filter(|copy| within(&copy.repository)).max_by_key(|copy| copy.at)
     }
@@ -266,8 +260,8 @@ mod tests {
             status.made(copy("often", second, Some(1)));
         }
         assert_eq!(status.copies.len(), COPIES_MAX + 1);
-        assert_eq!(status.newest(|name| name == "rare").unwrap().snapshot, "rare1");
-        assert_eq!(status.newest(|_| true).unwrap().snapshot, "often49");
+        assert_eq!(status.newest_verified(|name| name == "rare").unwrap().snapshot, "rare1");
+        assert_eq!(status.newest_verified(|_| true).unwrap().snapshot, "often49");
         status.copies.last_mut().unwrap().level = None;
         assert_eq!(status.newest_verified(|_| true).unwrap().snapshot, "often48");
         assert_eq!(status.newest_verified(|name| name == "none"), None);

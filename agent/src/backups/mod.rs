@@ -157,7 +157,7 @@ struct Ended {
 
 enum Event {
     End,
-    Ended(Ended),
+    Ended(Box<Ended>),
     Changed(BTreeSet<String>),
     Unwatched(WatchError),
     Watch,
@@ -193,7 +193,7 @@ impl Worker {
             let event = tokio::select! {
                 biased;
                 () = end.requested() => Event::End,
-                Some(Ok(ended)) = tasks.join_next() => Event::Ended(ended),
+                Some(Ok(ended)) = tasks.join_next() => Event::Ended(Box::new(ended)),
                 event = next(&mut watching) => event,
                 () = sleep(left.to_duration()) => Event::Timer,
             };

@@ -54,6 +54,14 @@ fn children(bench: &Bench) -> usize {
     .count()
 }
 
+/// The most memory that a process has had in use, in MiB.
+fn peak_mib(process: &Child) -> u64 {
+    let path = format!("/proc/{}/status", process.id().unwrap());
+    let status = fs::read_to_string(path).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
 fn snapshots(repository: &Path) -> usize {
     fs::read_dir(repository.join("snapshots")).unwrap().count()
 }
@@ -65,7 +73,7 @@ async fn a_changed_file_is_in_the_repository_soon_and_heartbeats_say_so() {
     let tables = "[[backup]]\nname = \"etc\"\nkind = \"paths\"\nroot = \"DIR/live\"\n\
                   on_change = true\nrpo_target = \"1min\"\nrpo_max = \"1h\"\ngroup = \"fx\"\n";
     configure(&bench, &coordinator, tables);
-    let _agent = run(&bench).await;
+    let agent = run(&bench).await;
     until("the first copy is told", || told(&coordinator)?.surviving).await;
     let repository = bench.dir.path().join("repo");
     let mut took = Vec::new();
@@ -79,7 +87,9 @@ async fn a_changed_file_is_in_the_repository_soon_and_heartbeats_say_so() {
         took.push(begun.elapsed());
     }
     took.sort_unstable();
-    eprintln!("from a change to its snapshot: {took:?}");
+    let peak = peak_mib(&agent);
+    eprintln!("from a change to its snapshot: {took:?}; the agent: {peak} MiB");
+    assert!(peak <= 64, "the work is its child's: {peak} MiB");
     assert!(took[2] < Duration::from_secs(10), "on a machine that is busy with other tests");
     let standing = until("the newest is told", || {
         told(&coordinator).filter(|told| told.runs.count >= 6 && told.failed.is_empty())

@@ -55,7 +55,7 @@ impl TryFrom<RawVerify> for VerifyTurn {
     type Error = String;
 
     fn try_from(raw: RawVerify) -> Result<Self, String> {
-        let schedule = Schedule::of_fields(raw.every, raw.cron, raw.zone, raw.jitter)?;
+        let schedule = Schedule::of_fields(raw.every, raw.cron, raw.zone.as_deref(), raw.jitter)?;
         let level = match raw.level {
             None | Some(2) => Level::ReadBack,
             Some(3) => Level::Restored,

@@ -55,7 +55,7 @@ impl TryFrom<Raw> for Schedule {
     type Error = String;
 
     fn try_from(raw: Raw) -> Result<Self, String> {
-        Self::of_fields(raw.every, raw.cron, raw.zone, raw.jitter)
+        Self::of_fields(raw.every, raw.cron, raw.zone.as_deref(), raw.jitter)
     }
 }
 
@@ -78,7 +78,7 @@ impl Schedule {
     pub(crate) fn of_fields(
         every: Option<Span>,
         cron: Option<String>,
-        zone: Option<String>,
+        zone: Option<&str>,
         jitter: Option<Span>,
     ) -> Result<Self, String> {
         let turns = match (every, cron) {
@@ -94,7 +94,7 @@ impl Schedule {
             }
             (None, Some(cron)) => {
                 let parsed = cron.parse().map_err(|error: CronError| format!("cron: {error}"))?;
-                Turns::Calendar(Box::new(parsed), zone_of(zone.as_deref())?)
+                Turns::Calendar(Box::new(parsed), zone_of(zone)?)
             }
             (Some(_), Some(_)) => return Err("every: there is `cron` already; keep one".into()),
             (None, None) => {

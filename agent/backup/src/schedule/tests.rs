@@ -157,9 +157,9 @@ proptest! {
                 if cron.shows(skipped) && shown.last() != Some(&moment) {
                     shown.push(moment);
                 }
-                skipped = skipped + 1.minute();
+                skipped += 1.minute();
             }
-            moment = moment + 1.minute();
+            moment += 1.minute();
         }
         let mut turns = Vec::new();
         let mut now = begin;
