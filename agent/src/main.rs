@@ -347,7 +347,8 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
             None => None,
         };
         let services = Services::open(&config.services, &room)?;
-        let probes = Probes::spawn(&config.probes, &services)?;
+        let mut probes = Probes::spawn(&config.probes, &services)?;
+        probes.watch_recovery(&config.services, trust.clone());
         tracing::info!(host = %config.host, coordinators = ?list, "understudy-agent runs");
         let setup = Setup {
             host: config.host.clone(),

@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Request(RequestId),
     /// To keep what was held about this group, and why.
     Considered(GroupId),
+    /// To tell whether this group could fail over.
+    Readiness(GroupId),
 }
 
 #[derive(Debug)]
@@ -155,6 +157,9 @@ fn answer(purpose: &Purpose, applied: Applied, out: &mut Vec<Effect>) {
     match purpose {
         Purpose::Request(id) => out.push(Effect::Reply { id: *id, result: Ok(applied) }),
         // What these led to shows in the state; a void one is simply decided anew.
-        Purpose::Group(_) | Purpose::Delivery(..) | Purpose::Considered(_) => {}
+        Purpose::Group(_)
+        | Purpose::Delivery(..)
+        | Purpose::Considered(_)
+        | Purpose::Readiness(_) => {}
     }
 }

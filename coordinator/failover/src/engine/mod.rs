@@ -7,6 +7,7 @@ mod considered;
 mod deliveries;
 mod opening;
 mod queries;
+mod readiness;
 mod requests;
 
 use crate::{
@@ -73,6 +74,7 @@ pub struct Engine {
     steady: Mono,
     observers: Observers,
     considered: BTreeMap<GroupId, Considering>,
+    readiness: BTreeMap<GroupId, readiness::Watched>,
 }
 
 impl Engine {
@@ -95,6 +97,7 @@ impl Engine {
             steady: now.mono,
             observers: Observers::default(),
             considered: BTreeMap::new(),
+            readiness: BTreeMap::new(),
         }
     }
 
@@ -203,6 +206,7 @@ impl Engine {
         self.runner.reset();
         self.deliveries.reset();
         self.considered.clear();
+        self.readiness.clear();
         self.appends.reset(out);
         self.assign_all(out);
     }
@@ -280,6 +284,7 @@ impl Engine {
             | Record::TokenRedeemed { .. }
             | Record::CertificateNoted { .. }
             | Record::Considered { .. }
+            | Record::ReadinessChanged { .. }
             | Record::ApprovalAsked { .. } => {}
         }
     }
@@ -362,6 +367,7 @@ impl Engine {
                 let _full = self.propose(Purpose::Group(name), record, out);
             }
         }
+        self.watch_readiness(now, out);
         self.pump_outbox(now, out);
     }
 

@@ -101,6 +101,10 @@ pub struct Group {
     /// allowed failsafe then (A6); `None` where it did not.
     #[serde(default)]
     pub failsafe: Option<Vec<HostId>>,
+    /// Why it could not fail over, as was told last; `None` when it could, or nobody
+    /// has been told otherwise.
+    #[serde(default)]
+    pub unready: Option<String>,
 }
 
 impl Group {
