@@ -202,6 +202,14 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 fn check(file: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(file)?;
     let (services, probes) = (config.services.len(), config.probes.len());
+    let missing = agent::service::missing_programs(&config.services);
+    if !missing.is_empty() {
+        for fault in &missing {
+            // Nobody is left to be told that nobody reads this.
+            let _ = writeln!(std::io::stderr(), "understudy-agent: {}: {fault}", file.display());
+        }
+        return Ok(Exit::Usage);
+    }
     say(&format!(
         "ok: {} (host {}, {services} service(s), {probes} probe(s))",
         file.display(),

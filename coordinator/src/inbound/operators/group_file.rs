@@ -371,6 +371,36 @@ probe = "ticks"
     }
 
     #[test]
+    fn minimums_survive_their_own_export_and_have_bounds() {
+        let with = |minimum: &str| {
+            document(&GOOD.replace("[[service]]", &format!("{minimum}\n[[service]]")))
+        };
+        let text = "[minimum]\ncpu_idle_percent = 20\nmemory_mib = 1024";
+        let (specs, faults) = read_all(&[with(text)]);
+        assert_eq!(faults, []);
+        let spec = &specs[0].1;
+        let least = &spec.minimums;
+        assert_eq!(
+            (least.cpu_idle_percent, least.memory_mib, least.disk_mib),
+            (Some(20), Some(1024), None)
+        );
+        let (again, faults) = read_all(&[document(&write(spec).unwrap())]);
+        assert_eq!((faults, &again[0].1), (vec![], spec));
+        let (plain, _) = read_all(&[document(GOOD)]);
+        assert!(
+            spec.differences(&plain[0].1).iter().any(|line| line.starts_with("minimum.memory_mib"))
+        );
+        for (wrong, field) in [
+            ("[minimum]\ncpu_idle_percent = 101", "minimum.cpu_idle_percent"),
+            ("[minimum]\ndisk_mib = 99999999999", "minimum.disk_mib"),
+            ("[minimum]\nmemory = 1", "minimum.memory"),
+        ] {
+            let (_, faults) = read_all(&[with(wrong)]);
+            assert!(faults.iter().any(|fault| fault.field == field), "{wrong}: {faults:?}");
+        }
+    }
+
+    #[test]
     fn every_fault_names_file_line_field_and_fix() {
         let cases = [
             (GOOD.replace("\"5s\"", "\"90s\""), 4, "group.lease"),
