@@ -212,6 +212,14 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 fn check(file: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(file)?;
     let (services, probes) = (config.services.len(), config.probes.len());
+    let missing = agent::service::missing_programs(&config.services);
+    if !missing.is_empty() {
+        for fault in &missing {
+            // Nobody is left to be told that nobody reads this.
+            let _ = writeln!(std::io::stderr(), "understudy-agent: {}: {fault}", file.display());
+        }
+        return Ok(Exit::Usage);
+    }
     say(&format!(
         "ok: {} (host {}, {services} service(s), {probes} probe(s))",
         file.display(),
@@ -358,7 +366,8 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
             None => None,
         };
         let services = Services::open(&config.services, &room)?;
-        let probes = Probes::spawn(&config.probes, &services)?;
+        let mut probes = Probes::spawn(&config.probes, &services)?;
+        probes.watch_recovery(&config.services, trust.clone());
         gate.up().await;
         tracing::info!(host = %config.host, coordinators = ?list, "understudy-agent runs");
         let setup = Setup {

@@ -77,6 +77,8 @@ fn reading() -> impl Strategy<Value = Reading> {
         Just(ProbeKind::Host),
         Just(ProbeKind::Zeromq),
         Just(ProbeKind::Watermark),
+        Just(ProbeKind::Tcp),
+        Just(ProbeKind::Recovery),
     ];
     let verdicts = prop_oneof![
         Just(Verdict::Ok),

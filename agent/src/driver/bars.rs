@@ -49,7 +49,7 @@ impl Driver {
     /// is stopped at once, kill first (A3), while the disk follows.
     pub(super) fn on_stops(&mut self, orders: Vec<StopOrder>) {
         for order in orders {
-            if !self.stops.begin(&order, &self.state_dir) {
+            if !self.stops.begin(&order) {
                 continue;
             }
             let why = self.stops.why(&order.group);

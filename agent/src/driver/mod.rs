@@ -179,7 +179,6 @@ struct Driver {
     ordered: Option<OrderId>,
     /// Emergency stops through the coordinators.
     stops: stops::StopOrders,
-    state_dir: PathBuf,
     watchdog: watchdog::Fed,
     stall: Stall,
     tasks: JoinSet<Done>,
@@ -318,8 +317,7 @@ impl Driver {
             redialled: 0,
             order: None,
             ordered: None,
-            stops: stops::StopOrders::default(),
-            state_dir: setup.state_dir,
+            stops: stops::StopOrders::new(setup.state_dir),
             watchdog: watchdog::Fed::new(setup.watchdog),
             stall: Stall::default(),
             tasks: JoinSet::new(),

@@ -3,7 +3,7 @@
 
 use crate::emergency::{Stops, Taken, take_up};
 use model::{GroupId, OrderId, StopDeed, StopOrder};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::PathBuf};
 use tokio::task::JoinHandle;
 
 struct Coming {
@@ -12,13 +12,18 @@ struct Coming {
 }
 
 /// What was heard, and what of it is durable.
-#[derive(Default)]
 pub(super) struct StopOrders {
+    state_dir: PathBuf,
     durable: Stops,
     coming: BTreeMap<GroupId, Coming>,
 }
 
 impl StopOrders {
+    /// Nothing was heard yet; what is taken up is written there.
+    pub(super) fn new(state_dir: PathBuf) -> Self {
+        Self { state_dir, durable: Stops::default(), coming: BTreeMap::new() }
+    }
+
     /// The file as it is now.
     pub(super) fn heard(&mut self, stops: &Stops) {
         self.durable = stops.clone();
@@ -44,7 +49,7 @@ impl StopOrders {
 
     /// Takes up an order, unless it was, or is being; one that the disk did not take
     /// is tried again whenever it is told again.
-    pub(super) fn begin(&mut self, order: &StopOrder, state_dir: &Path) -> bool {
+    pub(super) fn begin(&mut self, order: &StopOrder) -> bool {
         let known = self.coming.get(&order.group);
         let at_work = known.is_some_and(|k| k.order.id == order.id && !k.task.is_finished());
         if at_work || !self.durable.is_news(order) {
@@ -54,7 +59,7 @@ impl StopOrders {
             group = %order.group, by = order.by, reason = order.reason,
             release = order.deed == StopDeed::Release, "an emergency stop, or its release, is ordered"
         );
-        let (doing, state_dir) = (order.clone(), state_dir.to_owned());
+        let (doing, state_dir) = (order.clone(), self.state_dir.clone());
         let task = tokio::task::spawn_blocking(move || match take_up(&state_dir, &doing) {
             Ok(Taken::StaysStopped) => tracing::warn!(
                 group = %doing.group, "released by the coordinators, and still stopped on this host: \

@@ -11,19 +11,22 @@ mod config;
 mod container;
 mod disk;
 mod host;
+mod recovery;
+mod tcp;
 mod watermark;
 mod zeromq;
 
 pub use config::{
     CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, ProbeConfig,
-    ProbeConfigError, WatermarkConfig, ZeromqConfig,
+    ProbeConfigError, TcpConfig, WatermarkConfig, ZeromqConfig,
 };
 pub use zeromq::{FeedMark, FeedProgress, FeedSnapshot};
 
 use crate::{
-    service::{Changed, Services},
-    verdict::Judge,
+    service::{Changed, ServiceConfig, Services},
+    verdict::{Judge, Rules},
 };
+use certs::Trust;
 use daemon::clock::boottime_ms;
 use model::{GroupId, Millis, Mono, ProbeKind, ProbeName, Reading, ServiceName, Verdict};
 use std::{
@@ -120,14 +123,14 @@ struct Newest {
 }
 
 impl Slot {
-    fn new(config: &ProbeConfig, changed: Changed) -> Self {
+    fn new(name: ProbeName, kind: ProbeKind, rules: Rules, changed: Changed) -> Self {
         let newest = Newest {
-            judge: Judge::new(config.rules()),
+            judge: Judge::new(rules),
             finding: Finding::new(Verdict::Unknown, "not looked at yet"),
             at: Mono(boottime_ms()),
         };
         let newest = Mutex::new(newest);
-        Self { name: config.name.clone(), kind: config.kind(), newest, changed }
+        Self { name, kind, newest, changed }
     }
 
     fn publish(&self, finding: Finding) {
@@ -227,7 +230,8 @@ impl Probes {
 
     fn begin(&mut self, config: &ProbeConfig, services: &Services) -> Result<(), ProbesError> {
         let probe = config.name.clone();
-        let slot = Arc::new(Slot::new(config, self.changed.clone()));
+        let (kind, rules) = (config.kind(), config.rules());
+        let slot = Arc::new(Slot::new(probe.clone(), kind, rules, self.changed.clone()));
         self.slots.push(Arc::clone(&slot));
         let no_thread = |source| ProbesError::Thread { probe: probe.clone(), source };
         let interval = config.interval;
@@ -250,6 +254,10 @@ impl Probes {
                 let watch = watermark::Watermark::new(watermark.clone(), config.timeout);
                 tokio::spawn(watch.run(slot, interval))
             }
+            KindConfig::Tcp(tcp) => {
+                let watch = tcp::Tcp::new(tcp.clone(), config.timeout);
+                tokio::spawn(watch.run(slot, interval))
+            }
             KindConfig::Zeromq(zeromq) => {
                 let Some(group) = config.group.clone() else { return Ok(()) };
                 let feed = Arc::new(Feed::new(slot));
@@ -262,6 +270,20 @@ impl Probes {
         };
         self.tasks.push(task.abort_handle());
         Ok(())
+    }
+
+    /// Looks, beside agent.toml, at what a recovery needs of this host.
+    pub fn watch_recovery(&mut self, services: &[ServiceConfig], trust: Trust) {
+        let slots: Vec<Arc<Slot>> = recovery::names()
+            .into_iter()
+            .map(|name| {
+                let changed = self.changed.clone();
+                Arc::new(Slot::new(name, recovery::KIND, recovery::RULES, changed))
+            })
+            .collect();
+        self.slots.extend(slots.iter().cloned());
+        let watch = recovery::Recovery::new(services, trust);
+        self.tasks.push(tokio::spawn(watch.run(slots)).abort_handle());
     }
 
     fn expectation(&mut self, group: &GroupId) -> Arc<Expectation> {

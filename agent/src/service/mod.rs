@@ -115,6 +115,24 @@ impl ServiceRoom {
     }
 }
 
+/// Services whose program is not there or cannot be run, each in words.
+#[must_use]
+pub fn missing_programs(services: &[ServiceConfig]) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let fault = |service: &ServiceConfig| {
+        let DriverConfig::Process(process) = &service.driver else { return None };
+        let program = process.command.first()?;
+        let what = match std::fs::metadata(program) {
+            Ok(file) if !file.is_file() => "is no file".to_owned(),
+            Ok(file) if file.permissions().mode() & 0o111 == 0 => "is not executable".to_owned(),
+            Ok(_) => return None,
+            Err(error) => format!("cannot be run: {error}"),
+        };
+        Some(format!("service `{}`: {program} {what}; correct `command`", service.name))
+    };
+    services.iter().filter_map(fault).collect()
+}
+
 /// Every service of agent.toml.
 pub struct Services {
     list: Vec<Arc<Service>>,

@@ -31,6 +31,14 @@ async fn check_says_ok_or_every_fault() {
     let (code, said, talk) = ends("check", &file(&bench, &text)).await;
     assert_eq!((code, said.as_str()), (Some(2), ""));
     assert!(talk.contains("agent.toml:3:") && talk.contains("servise"), "{talk}");
+    for (program, words) in
+        [("/nonexistent/bridge", "cannot be run"), ("/etc/passwd", "not executable")]
+    {
+        let text = bench.toml("").replace("/bin/sh", program);
+        let (code, said, talk) = ends("check", &file(&bench, &text)).await;
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{talk}");
+        assert!(talk.contains(program) && talk.contains(words), "{talk}");
+    }
     let (code, _, talk) = ends("check", &bench.dir.path().join("none.toml")).await;
     assert_eq!(code, Some(2));
     assert!(talk.contains("there is no such file"), "{talk}");

@@ -177,6 +177,12 @@ pub(crate) struct Failback {
     pub(crate) group: Option<String>,
     #[command(flatten)]
     pub(crate) how: How,
+    /// Accept this proof level instead of what the policy needs; audited
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=5), requires = "reason")]
+    pub(crate) accept_proof: Option<u32>,
+    /// Why a lower proof level is acceptable
+    #[arg(long, value_name = "TEXT", requires = "accept_proof")]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

@@ -3,6 +3,10 @@
 mod backups;
 mod hosts;
 mod observers;
+mod ready;
+mod recovery;
+
+pub use ready::Readiness;
 
 use crate::{
     decision::could_serve,
@@ -92,6 +96,9 @@ pub fn examine(state: &State, group: &Group, view: &View, sight: &Sight) -> Vec<
             checks.extend(hosts::gate(group, host, view, sight.standing(host)));
             checks.extend(hosts::watchdog(host, view, active));
             checks.extend(hosts::stale(host));
+            if let Some(seen) = view.host(&host.host) {
+                checks.extend(recovery::recovery(group, seen, active));
+            }
         }
         if active {
             checks.extend(active_services(site));
@@ -290,6 +297,10 @@ fn readings(group: &Group, site: &SiteSight, view: &View, active: bool) -> Vec<C
     for host in &site.hosts {
         let Some(seen) = view.host(&host.host) else { continue };
         for reading in &seen.heartbeat.readings {
+            // These have checks of their own.
+            if matches!(reading.kind, ProbeKind::Tcp | ProbeKind::Recovery) {
+                continue;
+            }
             let feed = group.spec.feeds.contains(&reading.probe);
             let result = match reading.verdict {
                 Verdict::Ok => CheckResult::Ok,

@@ -45,7 +45,7 @@ mod view;
 pub use alarm::Alarm;
 pub use approval::{Approval, ApprovalId};
 pub use decision::{Decision, Opening, Reason, decide};
-pub use doctor::{Check, CheckResult, examine};
+pub use doctor::{Check, CheckResult, Readiness, examine};
 pub use effect::{Delivery, DnsOrder, Effect, Round, Ticket};
 pub use engine::{Engine, Settings};
 pub use event::{AppendFailure, Asker, DeliveryResult, Event, HookResult, Now, RequestId};
@@ -58,7 +58,8 @@ pub use lookout::Lookout;
 pub use outbox::{ChannelDelivery, ChannelState, Notification};
 pub use plan::{Plan, PlanKind, PlanState, Step, StepKind, StepState};
 pub use policy::{
-    Bound, GroupSpec, OnFeedSilent, OnServiceFailed, ServiceSpec, SiteSpec, SpecFault, Timing,
+    Bound, GroupSpec, Minimums, OnFeedSilent, OnServiceFailed, ServiceSpec, SiteSpec, SpecFault,
+    Timing,
 };
 pub use record::{PlanDraft, Position, Record, StepResult};
 pub use report::{Phases, Report};

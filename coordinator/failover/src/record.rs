@@ -293,6 +293,15 @@ pub enum Record {
         /// When.
         at: Wall,
     },
+    /// Whether a group could fail over has changed for longer than a moment.
+    ReadinessChanged {
+        /// The group.
+        group: GroupId,
+        /// Why it could not; `None` when it could again.
+        why: Option<String>,
+        /// When.
+        at: Wall,
+    },
     /// An operator stopped groups in an emergency, or let them run again.
     StopOrdered {
         /// The group; `None` for every one.
@@ -359,6 +368,7 @@ impl Record {
             | Self::HostOrdered { at, .. }
             | Self::StopOrdered { at, .. }
             | Self::ApprovalAsked { at, .. }
+            | Self::ReadinessChanged { at, .. }
             | Self::RpoExceeded { at, .. } => *at,
         }
     }

@@ -85,6 +85,10 @@ pub enum ProbeKind {
     Zeromq,
     /// How far a copy of the data lags behind, as a command of the operator's says: `lag_ms`.
     Watermark,
+    /// Whether something answers at an address: a TCP connection is made.
+    Tcp,
+    /// What a recovery needs of this host, as the agent looks for it by itself.
+    Recovery,
 }
 
 impl ProbeKind {
@@ -97,6 +101,8 @@ impl ProbeKind {
             Self::Host => "host",
             Self::Zeromq => "zeromq",
             Self::Watermark => "watermark",
+            Self::Tcp => "tcp",
+            Self::Recovery => "recovery",
         }
     }
 }

@@ -173,6 +173,8 @@ impl From<Reading> for v1::Reading {
             ProbeKind::Host => v1::ProbeKind::Host,
             ProbeKind::Zeromq => v1::ProbeKind::Zeromq,
             ProbeKind::Watermark => v1::ProbeKind::Watermark,
+            ProbeKind::Tcp => v1::ProbeKind::Tcp,
+            ProbeKind::Recovery => v1::ProbeKind::Recovery,
         };
         let verdict = match r.verdict {
             Verdict::Ok => v1::Verdict::Ok,
@@ -202,6 +204,8 @@ impl TryFrom<v1::Reading> for Reading {
                 Ok(v1::ProbeKind::Host) => ProbeKind::Host,
                 Ok(v1::ProbeKind::Zeromq) => ProbeKind::Zeromq,
                 Ok(v1::ProbeKind::Watermark) => ProbeKind::Watermark,
+                Ok(v1::ProbeKind::Tcp) => ProbeKind::Tcp,
+                Ok(v1::ProbeKind::Recovery) => ProbeKind::Recovery,
                 Ok(v1::ProbeKind::Unspecified) | Err(_) => {
                     return Err(unknown("Reading", "kind", r.kind));
                 }

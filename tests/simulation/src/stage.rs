@@ -162,6 +162,7 @@ impl Setting {
             addresses: vec![address.to_owned()],
         };
         GroupSpec {
+            minimums: failover::Minimums::default(),
             name: names.group.clone(),
             lease: self.lease,
             automatic_failover_needs: self.proof,

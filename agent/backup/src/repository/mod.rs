@@ -202,6 +202,7 @@ pub(crate) fn init(all: &Config, config: &RepositoryConfig) -> Result<Made, Repo
         Place::Remote { own, .. } => {
             let here = own.join("init");
             fresh(&here)?;
+            let _here = lock(&here)?;
             let made = make(&Place::Directory(here.clone()))?;
             let local = Local::new(&here, Arc::clone(&control));
             key::replace(&local, &secret, &made.key())?;

@@ -20,6 +20,15 @@ pub enum KindConfig {
     Zeromq(ZeromqConfig),
     /// How far the data lags behind.
     Watermark(WatermarkConfig),
+    /// An address that answers.
+    Tcp(TcpConfig),
+}
+
+/// An address to which a TCP connection is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpConfig {
+    /// `HOST:PORT`.
+    pub address: String,
 }
 
 /// A command of the operator's that says how far the data lags behind.

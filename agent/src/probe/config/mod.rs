@@ -7,7 +7,7 @@ mod kinds;
 mod raw;
 
 pub use kinds::{
-    CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, WatermarkConfig,
+    CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, TcpConfig, WatermarkConfig,
     ZeromqConfig,
 };
 
@@ -49,6 +49,7 @@ impl ProbeConfig {
             KindConfig::Host(_) => ProbeKind::Host,
             KindConfig::Zeromq(_) => ProbeKind::Zeromq,
             KindConfig::Watermark(_) => ProbeKind::Watermark,
+            KindConfig::Tcp(_) => ProbeKind::Tcp,
         }
     }
 
@@ -153,6 +154,22 @@ pub enum ProbeConfigError {
         given: String,
         /// Why, and what to do instead.
         reason: &'static str,
+    },
+    /// Not something that can be connected to.
+    #[error("probe `{probe}`: address `{given}` {fault}; use HOST:PORT")]
+    Address {
+        /// The probe.
+        probe: ProbeName,
+        /// As given.
+        given: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// A kind that the agent looks at by itself.
+    #[error("probe `{probe}`: kind = \"recovery\" is the agent's own; remove this probe")]
+    Own {
+        /// The probe.
+        probe: ProbeName,
     },
     /// Too many topics, or one that is too long.
     #[error("probe `{probe}`: topics: {fault}")]

@@ -3,7 +3,7 @@
 
 use super::{
     CurveConfig, DiskConfig, Endpoint, HostConfig, KindConfig, Levels, ProbeConfig,
-    ProbeConfigError, WatermarkConfig, ZeromqConfig,
+    ProbeConfigError, TcpConfig, WatermarkConfig, ZeromqConfig,
 };
 use crate::verdict::UnknownMeans;
 use daemon::config::Span;
@@ -64,6 +64,7 @@ pub(super) struct Raw {
     command: Option<Vec<String>>,
     warn_lag: Option<Span>,
     critical_lag: Option<Span>,
+    address: Option<String>,
 }
 
 /// Bounds of the levels of a lag: a copy that is a week behind is none.
@@ -80,6 +81,9 @@ const fn defaults(kind: ProbeKind) -> (Span, Span, u32, u32) {
         ProbeKind::Zeromq => (Span::from_millis(250), Span::from_secs(1), 1, 1),
         // A decision takes one that is a minute old at most.
         ProbeKind::Watermark => (Span::from_secs(5), Span::from_secs(5), 1, 1),
+        // One that is lost on the way is no failure.
+        ProbeKind::Tcp => (Span::from_secs(10), Span::from_secs(3), 1, 2),
+        ProbeKind::Recovery => (Span::from_secs(10), Span::from_secs(2), 1, 1),
     }
 }
 
@@ -98,6 +102,8 @@ impl TryFrom<Raw> for ProbeConfig {
             ProbeKind::Host => raw.host()?,
             ProbeKind::Zeromq => raw.zeromq()?,
             ProbeKind::Watermark => raw.watermark()?,
+            ProbeKind::Tcp => raw.tcp()?,
+            ProbeKind::Recovery => return Err(ProbeConfigError::Own { probe: raw.name }),
         };
         let Raw { name, group, unknown_means, .. } = raw;
         Ok(Self { name, group, interval, timeout, rise, fall, unknown_means, kind })
@@ -106,7 +112,7 @@ impl TryFrom<Raw> for ProbeConfig {
 
 impl Raw {
     fn refuse_foreign_fields(&self) -> Result<(), ProbeConfigError> {
-        use ProbeKind::{Container, Disk, Host, Watermark, Zeromq};
+        use ProbeKind::{Container, Disk, Host, Tcp, Watermark, Zeromq};
         let fields = [
             ("service", Container, self.service.is_some()),
             ("path", Disk, self.path.is_some()),
@@ -133,6 +139,7 @@ impl Raw {
             ("command", Watermark, self.command.is_some()),
             ("warn_lag", Watermark, self.warn_lag.is_some()),
             ("critical_lag", Watermark, self.critical_lag.is_some()),
+            ("address", Tcp, self.address.is_some()),
         ];
         match fields.into_iter().find(|(_, owner, given)| *given && *owner != self.kind) {
             Some((field, owner, _)) => {
@@ -297,6 +304,20 @@ impl Raw {
             return Err(ProbeConfigError::Levels { probe, field: "warn_lag", fault });
         }
         Ok(KindConfig::Watermark(WatermarkConfig { command, warn_lag, critical_lag }))
+    }
+
+    fn tcp(&self) -> Result<KindConfig, ProbeConfigError> {
+        let given = self.address.clone().unwrap_or_default();
+        let whole = format!("tcp://{given}");
+        if given.is_empty() {
+            return Err(self.missing("address = \"HOST:PORT\""));
+        }
+        endpoint(&whole).map_err(|fault| ProbeConfigError::Address {
+            probe: self.name.clone(),
+            given: given.clone(),
+            fault,
+        })?;
+        Ok(KindConfig::Tcp(TcpConfig { address: given }))
     }
 
     /// A probe only listens (rule 4 of feeds): every other socket type takes part.

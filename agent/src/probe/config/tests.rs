@@ -139,3 +139,20 @@ fn levels_count_from_where_they_stand() {
     assert_eq!(load.of_load(2.0), model::Verdict::Warn);
     assert_eq!(load.of_load(8.0), model::Verdict::Critical);
 }
+
+#[test]
+fn an_address_that_is_reached_over_tcp_is_host_and_port() {
+    let read = |text: &str| toml::from_str::<ProbeConfig>(&format!("name = \"p\"\n{text}"));
+    let probe = read("kind = \"tcp\"\naddress = \"[fd77::2]:7444\"").unwrap();
+    assert_eq!(probe.kind(), ProbeKind::Tcp);
+    assert!(matches!(probe.kind, KindConfig::Tcp(tcp) if tcp.address == "[fd77::2]:7444"));
+    for (text, words) in [
+        ("kind = \"tcp\"", "needs address"),
+        ("kind = \"tcp\"\naddress = \"s1\"", "has no port"),
+        ("kind = \"host\"\naddress = \"s1:7444\"", "belongs to kind = \"tcp\""),
+        ("kind = \"recovery\"", "is the agent's own"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -189,7 +189,12 @@ mod tests {
 
     fn feed() -> Arc<Feed> {
         let config: ProbeConfig = toml::from_str("name = \"p\"\nkind = \"host\"").unwrap();
-        Arc::new(Feed::new(Arc::new(Slot::new(&config, Changed::new()))))
+        Arc::new(Feed::new(Arc::new(Slot::new(
+            config.name.clone(),
+            config.kind(),
+            config.rules(),
+            Changed::new(),
+        ))))
     }
 
     #[tokio::test]

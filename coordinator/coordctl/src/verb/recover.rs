@@ -43,7 +43,12 @@ pub(crate) fn switchover(args: Move) -> Wish {
 }
 
 pub(crate) fn failback(args: Failback) -> Wish {
-    let request = StartPlanRequest { kind: "failback".into(), ..Default::default() };
+    let request = StartPlanRequest {
+        kind: "failback".into(),
+        accept_proof: args.accept_proof.unwrap_or(0),
+        reason: args.reason.unwrap_or_default(),
+        ..Default::default()
+    };
     Wish { request, group: args.group, how: args.how }
 }
 

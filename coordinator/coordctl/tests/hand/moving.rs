@@ -175,6 +175,21 @@ async fn a_repeated_start_carries_the_same_request_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failback_may_accept_a_weaker_proof_too() {
+    let stage = Stage::with(1).await;
+    stage.script.edit(|script| {
+        script.starts.push_back(Ok(started()));
+        script.streams.push_back((vec![completed()], Then::Ends));
+    });
+    let args = ["failback", "fx", "--yes", "--accept-proof", "3", "--reason", "a drill"];
+    stage.run(&args).await.with(0);
+    let asked = stage.script.edit(|script| script.started.clone());
+    assert_eq!((asked[0].kind.as_str(), asked[0].accept_proof), ("failback", 3));
+    assert_eq!(asked[0].reason, "a drill");
+    stage.run(&["failback", "fx", "--yes", "--accept-proof", "3"]).await.with(2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctrl_c_detaches_and_says_how_to_look_again() {
     let stage = Stage::with(1).await;
     stage.script.edit(|script| {

@@ -33,6 +33,8 @@ pub(super) enum Purpose {
     Considered(GroupId),
     /// To tell that a backup of this group is too old.
     Rpo(GroupId),
+    /// To tell whether this group could fail over.
+    Readiness(GroupId),
 }
 
 #[derive(Debug)]
@@ -157,6 +159,10 @@ fn answer(purpose: &Purpose, applied: Applied, out: &mut Vec<Effect>) {
     match purpose {
         Purpose::Request(id) => out.push(Effect::Reply { id: *id, result: Ok(applied) }),
         // What these led to shows in the state; a void one is simply decided anew.
-        Purpose::Group(_) | Purpose::Delivery(..) | Purpose::Considered(_) | Purpose::Rpo(_) => {}
+        Purpose::Group(_)
+        | Purpose::Delivery(..)
+        | Purpose::Considered(_)
+        | Purpose::Rpo(_)
+        | Purpose::Readiness(_) => {}
     }
 }

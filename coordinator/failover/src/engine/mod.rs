@@ -7,6 +7,7 @@ mod considered;
 mod deliveries;
 mod opening;
 mod queries;
+mod readiness;
 mod requests;
 mod rpo;
 
@@ -74,6 +75,7 @@ pub struct Engine {
     steady: Mono,
     observers: Observers,
     considered: BTreeMap<GroupId, Considering>,
+    readiness: BTreeMap<GroupId, readiness::Watched>,
 }
 
 impl Engine {
@@ -96,6 +98,7 @@ impl Engine {
             steady: now.mono,
             observers: Observers::default(),
             considered: BTreeMap::new(),
+            readiness: BTreeMap::new(),
         }
     }
 
@@ -204,6 +207,7 @@ impl Engine {
         self.runner.reset();
         self.deliveries.reset();
         self.considered.clear();
+        self.readiness.clear();
         self.appends.reset(out);
         self.assign_all(out);
     }
@@ -282,6 +286,7 @@ impl Engine {
             | Record::CertificateNoted { .. }
             | Record::Considered { .. }
             | Record::ApprovalAsked { .. }
+            | Record::ReadinessChanged { .. }
             | Record::RpoExceeded { .. } => {}
         }
     }
@@ -365,6 +370,7 @@ impl Engine {
             }
         }
         self.watch_rpo(now, out);
+        self.watch_readiness(now, out);
         self.pump_outbox(now, out);
     }
 

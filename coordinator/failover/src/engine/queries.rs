@@ -2,7 +2,6 @@
 
 use super::Engine;
 use crate::{
-    doctor::{self, Check},
     event::Now,
     request::{PlanPreview, PlanRequest, Refused},
     sight::Sight,
@@ -44,15 +43,6 @@ impl Engine {
     pub fn look(&self, group: &GroupId, now: Now) -> Result<Sight, Refused> {
         let found = self.state.groups.get(group).ok_or_else(|| self.no_such_group(group))?;
         Ok(self.sight(found, now))
-    }
-
-    /// Every check of `group`.
-    ///
-    /// # Errors
-    /// [`Refused::NoSuch`] with the groups that there are.
-    pub fn examine(&self, group: &GroupId, now: Now) -> Result<Vec<Check>, Refused> {
-        let found = self.state.groups.get(group).ok_or_else(|| self.no_such_group(group))?;
-        Ok(doctor::examine(&self.state, found, &self.view, &self.sight(found, now)))
     }
 
     /// The plan that `asked` would lead to, and what stands against it.

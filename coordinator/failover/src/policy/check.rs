@@ -25,6 +25,9 @@ const LIST_MAX: usize = 100;
 /// each of a few places.
 const HOOKS_MAX: usize = 10;
 
+/// Most of a minimum in MiB: a pebibyte. Beyond it somebody counted bytes.
+const MINIMUM_MIB_MAX: u64 = 1 << 30;
+
 /// One thing wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecFault {
@@ -88,6 +91,7 @@ impl GroupSpec {
             ));
         }
         faults.extend(self.check_hooks());
+        faults.extend(self.check_minimums());
         for (field, count) in [("site", self.sites.len()), ("service", self.services.len())] {
             if count > LIST_MAX {
                 let message = format!("{count} entries; at most {LIST_MAX} are accepted");
@@ -95,6 +99,21 @@ impl GroupSpec {
             }
         }
         faults
+    }
+
+    fn check_minimums(&self) -> Vec<SpecFault> {
+        let least = &self.minimums;
+        let bounds = [
+            ("minimum.cpu_idle_percent", least.cpu_idle_percent, 100),
+            ("minimum.memory_mib", least.memory_mib, MINIMUM_MIB_MAX),
+            ("minimum.disk_mib", least.disk_mib, MINIMUM_MIB_MAX),
+        ];
+        let over = bounds.into_iter().filter_map(|(field, given, most)| {
+            let given = given.filter(|given| *given > most)?;
+            let message = format!("{given} is more than {most}");
+            Some(fault(field, message, "write what a host can have"))
+        });
+        over.collect()
     }
 
     fn check_hooks(&self) -> Vec<SpecFault> {

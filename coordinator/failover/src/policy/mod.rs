@@ -108,6 +108,41 @@ pub struct GroupSpec {
     /// Whether accepting a weaker proof takes a second operator.
     #[serde(default)]
     pub two_operators: bool,
+    /// What a host must have left to take over, as `doctor` asks.
+    #[serde(default)]
+    pub minimums: Minimums,
+}
+
+/// What a host must have left to take over; `None` for the default, below which
+/// `doctor` only warns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Minimums {
+    /// Percent of all processors that are idle.
+    #[serde(default)]
+    pub cpu_idle_percent: Option<u64>,
+    /// Memory that programs may still get, in MiB.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+    /// Space that is free on every disk that is looked at, in MiB.
+    #[serde(default)]
+    pub disk_mib: Option<u64>,
+}
+
+impl Minimums {
+    /// In percent, and whether the policy says so. A tenth is what a start takes.
+    pub(crate) fn cpu_idle(&self) -> (u64, bool) {
+        (self.cpu_idle_percent.unwrap_or(10), self.cpu_idle_percent.is_some())
+    }
+
+    /// In bytes, and whether the policy says so. One small container's worth.
+    pub(crate) fn memory(&self) -> (u64, bool) {
+        (self.memory_mib.unwrap_or(256) << 20, self.memory_mib.is_some())
+    }
+
+    /// In bytes, and whether the policy says so: the logs of a bad day.
+    pub(crate) fn disk(&self) -> (u64, bool) {
+        (self.disk_mib.unwrap_or(1024) << 20, self.disk_mib.is_some())
+    }
 }
 
 impl GroupSpec {
@@ -189,6 +224,15 @@ impl GroupSpec {
         differ("max_data_lag", lag(old), lag(self));
         differ("failsafe", old.failsafe.to_string(), self.failsafe.to_string());
         differ("fence", names(&old.fence), names(&self.fence));
+        let least = |one: Option<u64>| one.map_or("default".into(), |value| value.to_string());
+        let (before, after) = (old.minimums, self.minimums);
+        for (name, old, new) in [
+            ("minimum.cpu_idle_percent", before.cpu_idle_percent, after.cpu_idle_percent),
+            ("minimum.memory_mib", before.memory_mib, after.memory_mib),
+            ("minimum.disk_mib", before.disk_mib, after.disk_mib),
+        ] {
+            differ(name, least(old), least(new));
+        }
         differ("two_operators", old.two_operators.to_string(), self.two_operators.to_string());
         lines
     }

@@ -97,6 +97,9 @@ impl State {
                 let aim = Aim { group: group.as_ref(), site: site.as_ref(), host: host.as_ref() };
                 self.apply_stop_ordered(aim, *deed, (by, reason), *at)
             }
+            Record::ReadinessChanged { group, why, at } => {
+                self.apply_readiness(group, why.as_deref(), *at)
+            }
             Record::ApprovalAsked { asked, at } => self.apply_approval_asked(asked, *at),
             Record::RpoExceeded { .. } => self.apply_rpo_exceeded(record),
         }
@@ -119,6 +122,7 @@ impl State {
                     blocked: None,
                     failsafe: None,
                     rpo_told: BTreeMap::new(),
+                    unready: None,
                 };
                 self.groups.insert(spec.name.clone(), group);
                 Applied::Done
@@ -214,6 +218,32 @@ impl State {
         while group.considered.len() > CONSIDERED_MAX {
             group.considered.pop_front();
         }
+        Applied::Done
+    }
+
+    /// Told once when it could fail over no more, and once when it could again.
+    fn apply_readiness(&mut self, name: &GroupId, why: Option<&str>, at: Wall) -> Applied {
+        let Some(group) = self.groups.get_mut(name) else {
+            return ignored(format!("no group is called {name}"));
+        };
+        if group.unready.is_some() == why.is_some() {
+            return ignored("it was told already");
+        }
+        group.unready = why.map(ToString::to_string);
+        let (severity, title, body) = match why {
+            Some(why) => (
+                Severity::High,
+                format!("{name} could not fail over now"),
+                format!("{why}. What to do: coordctl doctor {name}"),
+            ),
+            None => (
+                Severity::Info,
+                format!("{name} could fail over again"),
+                "What stood against it is gone".to_string(),
+            ),
+        };
+        self.notify((severity, name, NO_INCIDENT), &title, body, at);
+        self.prune();
         Applied::Done
     }
 

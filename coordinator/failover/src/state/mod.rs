@@ -105,6 +105,10 @@ pub struct Group {
     /// The sources ("host/source") whose backups were told to be too old, and when.
     #[serde(default)]
     pub rpo_told: BTreeMap<String, Wall>,
+    /// Why it could not fail over, as was told last; `None` when it could, or nobody
+    /// has been told otherwise.
+    #[serde(default)]
+    pub unready: Option<String>,
 }
 
 impl Group {

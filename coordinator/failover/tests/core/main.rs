@@ -28,6 +28,8 @@ mod observers;
 #[cfg(test)]
 mod promises;
 #[cfg(test)]
+mod readiness;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod standby;

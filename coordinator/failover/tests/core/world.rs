@@ -47,6 +47,7 @@ pub(crate) struct Agent {
     pub(crate) barred: String,
     pub(crate) stopped: bool,
     pub(crate) stop_order: Option<OrderId>,
+    pub(crate) isolation: String,
     /// When it asked for its newest grant, and whether it lives by promises since.
     pub(crate) granted: Mono,
     pub(crate) failsafe: bool,
@@ -65,6 +66,7 @@ impl Agent {
             barred: String::new(),
             stopped: false,
             stop_order: None,
+            isolation: String::new(),
             granted: Mono(0),
             failsafe: false,
             failsafe_over: false,
@@ -172,6 +174,7 @@ pub(crate) fn spec() -> GroupSpec {
         failsafe: false,
         fence: vec![],
         two_operators: false,
+        minimums: failover::Minimums::default(),
     }
 }
 
@@ -435,7 +438,7 @@ impl World {
             watchdog: agent.watchdog,
             watchdog_timeout: agent.watchdog_timeout,
             peer: agent.peer.clone(),
-            isolation: String::new(),
+            isolation: agent.isolation.clone(),
             order: None,
             groups: vec![GroupStanding {
                 group: group(),
@@ -647,6 +650,7 @@ fn short(record: &Record) -> String {
         }
         Record::AutomationHeld { .. } => "held".into(),
         Record::AutomationResumed { .. } => "resumed".into(),
+        Record::ReadinessChanged { why, .. } => format!("readiness: {why:?}"),
         Record::StopOrdered { deed, .. } => format!("emergency stop: {deed:?}"),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
         Record::TokenCreated { token, .. } => format!("token-created {token}"),

@@ -1,7 +1,9 @@
 //! Group files: TOML -> `GroupSpec` and back. The only place that knows their form.
 
 use daemon::config::{self, ConfigError, Fault, Source, Span, Spanned};
-use failover::{GroupSpec, OnFeedSilent, OnServiceFailed, ProofLevel, ServiceSpec, SiteSpec};
+use failover::{
+    GroupSpec, Minimums, OnFeedSilent, OnServiceFailed, ProofLevel, ServiceSpec, SiteSpec,
+};
 use model::{GroupId, HostId, Millis, ProbeName, ServiceName, SiteId};
 use proto::v1;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ const START_TIMEOUT: Span = Span::from_secs(60);
 #[serde(deny_unknown_fields)]
 struct File {
     group: GroupTable,
+    #[serde(default, skip_serializing_if = "MinimumTable::is_empty")]
+    minimum: MinimumTable,
     #[serde(default)]
     site: Vec<SiteTable>,
     #[serde(default)]
@@ -55,6 +59,23 @@ struct GroupTable {
     two_operators: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_data_lag: Option<Spanned<Span>>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MinimumTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_idle_percent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_mib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_mib: Option<u64>,
+}
+
+impl MinimumTable {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,6 +241,11 @@ impl From<File> for GroupSpec {
             failsafe: file.group.failsafe,
             fence: file.group.fence.into_inner(),
             two_operators: file.group.two_operators,
+            minimums: Minimums {
+                cpu_idle_percent: file.minimum.cpu_idle_percent,
+                memory_mib: file.minimum.memory_mib,
+                disk_mib: file.minimum.disk_mib,
+            },
             max_data_lag: file.group.max_data_lag.map(|lag| millis(lag.into_inner())),
             primary: file.group.primary.into_inner(),
             sites: file.site.into_iter().map(site).collect(),
@@ -262,6 +288,11 @@ impl From<&GroupSpec> for File {
                 fence: at(spec.fence.clone()),
                 two_operators: spec.two_operators,
                 max_data_lag: spec.max_data_lag.map(|lag| at(span(lag))),
+            },
+            minimum: MinimumTable {
+                cpu_idle_percent: spec.minimums.cpu_idle_percent,
+                memory_mib: spec.minimums.memory_mib,
+                disk_mib: spec.minimums.disk_mib,
             },
             site: spec.sites.iter().map(site).collect(),
             service: spec.services.iter().map(service).collect(),
@@ -336,6 +367,36 @@ probe = "ticks"
         let lines = spec.differences(&plain[0].1);
         for field in ["failsafe", "fence", "two_operators", "on_feed_silent", "max_data_lag"] {
             assert!(lines.iter().any(|line| line.starts_with(field)), "{field}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn minimums_survive_their_own_export_and_have_bounds() {
+        let with = |minimum: &str| {
+            document(&GOOD.replace("[[service]]", &format!("{minimum}\n[[service]]")))
+        };
+        let text = "[minimum]\ncpu_idle_percent = 20\nmemory_mib = 1024";
+        let (specs, faults) = read_all(&[with(text)]);
+        assert_eq!(faults, []);
+        let spec = &specs[0].1;
+        let least = &spec.minimums;
+        assert_eq!(
+            (least.cpu_idle_percent, least.memory_mib, least.disk_mib),
+            (Some(20), Some(1024), None)
+        );
+        let (again, faults) = read_all(&[document(&write(spec).unwrap())]);
+        assert_eq!((faults, &again[0].1), (vec![], spec));
+        let (plain, _) = read_all(&[document(GOOD)]);
+        assert!(
+            spec.differences(&plain[0].1).iter().any(|line| line.starts_with("minimum.memory_mib"))
+        );
+        for (wrong, field) in [
+            ("[minimum]\ncpu_idle_percent = 101", "minimum.cpu_idle_percent"),
+            ("[minimum]\ndisk_mib = 99999999999", "minimum.disk_mib"),
+            ("[minimum]\nmemory = 1", "minimum.memory"),
+        ] {
+            let (_, faults) = read_all(&[with(wrong)]);
+            assert!(faults.iter().any(|fault| fault.field == field), "{wrong}: {faults:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{OperatorService, views};
 use crate::explain;
 use certs::Peer;
-use failover::{CheckResult, Engine, GroupSpec, IncidentState, Now, Report, State};
+use failover::{Engine, GroupSpec, IncidentState, Now, Refused, Report, State};
 use jiff::Timestamp;
 use model::{GroupId, IncidentId, PlanId, Wall};
 use proto::v1::{self, explain_request::What};
@@ -52,10 +52,16 @@ impl OperatorService {
         asked: v1::DoctorRequest,
     ) -> Shown<v1::DoctorReply> {
         let group = self.group(&asked.group).await?;
-        let found = self.ask(move |engine, now| engine.examine(&group, now)).await?;
+        let found = self
+            .ask(move |engine, now| {
+                Ok((engine.readiness(&group, now)?, engine.examine(&group, now)?))
+            })
+            .await?;
+        let (readiness, found) = found.map_err(|why: Refused| self.refuse(&why))?;
         let mut checks = self.checks();
-        checks.extend(found.map_err(|why| self.refuse(&why))?);
-        let ready = checks.iter().all(|check| check.result != CheckResult::Failed);
+        checks.extend(found);
+        // The same answer as in `status`.
+        let ready = readiness.ready;
         Ok(v1::DoctorReply { ready, checks: checks.into_iter().map(views::check).collect() })
     }
 

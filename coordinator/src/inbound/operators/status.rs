@@ -4,8 +4,7 @@ use super::{OperatorService, backups, by, views};
 use crate::consensus::MemberStatus;
 use certs::Peer;
 use failover::{
-    ChannelState, Check, CheckResult, Decision, Engine, Group, Now, ProofLevel, Reason, Sight,
-    Standing, decide,
+    ChannelState, Check, CheckResult, Engine, Group, Now, ProofLevel, Standing, decide,
 };
 use model::{GroupStanding, HostId, Millis};
 use proto::v1;
@@ -220,7 +219,8 @@ fn of_group(engine: &Engine, group: &Group, now: Now) -> v1::Group {
         (Some(_), None) if !held.is_empty() => "held",
         (Some(_), None) => "active",
     };
-    let (ready, readiness) = sight.as_ref().map_or((false, String::new()), readiness);
+    let readiness = engine.readiness(name, now).ok();
+    let (ready, readiness) = readiness.map_or((false, String::new()), |r| (r.ready, r.words()));
     let reachable = sight.as_ref().and_then(|s| {
         s.active.as_ref().and_then(|active| s.site(active)).map(|site| s.reachable_proof(site))
     });
@@ -275,22 +275,6 @@ fn stops(state: &failover::State, group: &model::GroupId) -> Vec<v1::EmergencySt
         order: order.id.number,
     };
     orders.map(one).collect()
-}
-
-/// Could it fail over now, if the active site fell silent this moment?
-fn readiness(sight: &Sight) -> (bool, String) {
-    let no = |why: String| (false, format!("could fail over now: no, because {why}"));
-    let Some(active) = sight.active.clone() else {
-        return no("no site is active yet".into());
-    };
-    // What would be decided once the silence is certain.
-    match decide(&sight.without(&active)) {
-        Decision::Open(_) => (true, "could fail over now: yes".into()),
-        Decision::Hold(Reason::ProofTooWeak { reachable, needed }) => no(format!(
-            "a silent {active} would be fenced at proof level {reachable}, {needed} is needed"
-        )),
-        Decision::Hold(reason) => no(reason.to_string()),
-    }
 }
 
 /// What there is to say of a gate; of a silent host's, how it was.

@@ -136,6 +136,7 @@ pub(crate) fn words(record: &Record) -> String {
         }
         Record::AutomationHeld { by, .. } => format!("held by {by}"),
         Record::AutomationResumed { by, .. } => format!("resumed by {by}"),
+        Record::ReadinessChanged { why, .. } => format!("readiness: {why:?}"),
         Record::StopOrdered { deed, .. } => format!("emergency stop: {deed:?}"),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
         Record::Considered { decision, .. } => format!("considered: {decision:?}"),
