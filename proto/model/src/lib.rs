@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod command;
+pub mod evidence;
 mod health;
 mod heartbeat;
 mod id;
