@@ -3,7 +3,7 @@
 //! Pure parts: [`lease`], [`guard`], [`keeper`], [`failsafe`], [`stall`],
 //! [`verdict`]. Durable memory: [`ledger`]. Eyes: [`probe`]. Hands: [`service`],
 //! [`hold`], [`gate`], [`isolation`], [`emergency`], [`watchdog`] and the commands. [`session`] speaks with
-//! coordinators, [`peer`] with other agents; [`driver`] is the one loop
+//! coordinators, [`peer`] with other agents, [`task`] does what operators order, [`evidence`] shows what happened; [`driver`] is the one loop
 //! that ties them together.
 
 mod command;
@@ -12,6 +12,7 @@ pub mod coordinators;
 pub mod driver;
 pub mod emergency;
 pub mod enroll;
+pub mod evidence;
 pub mod failsafe;
 pub mod gate;
 pub mod guard;
@@ -25,5 +26,6 @@ pub mod probe;
 pub mod service;
 pub mod session;
 pub mod stall;
+pub mod task;
 pub mod verdict;
 pub mod watchdog;

@@ -11,6 +11,7 @@
 )]
 
 mod demo;
+mod evidence;
 mod fence;
 mod leader;
 mod loss;
@@ -18,6 +19,7 @@ mod operator;
 mod quorum;
 mod restart;
 mod second;
+mod tasks;
 mod voters;
 mod wrong;
 

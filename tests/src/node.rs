@@ -144,7 +144,9 @@ impl Node {
         self.call(&[verb])
     }
 
-    fn call(&self, verbs: &[&str]) -> Command {
+    /// A call of its program with these words, its configuration and its mark.
+    #[must_use]
+    pub fn call(&self, verbs: &[&str]) -> Command {
         let mut words = self.entry.iter();
         let mut command = match words.next() {
             None => Command::new(&self.program),

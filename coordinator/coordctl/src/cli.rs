@@ -1,9 +1,13 @@
 //! The command line as types. Names and flags are a contract and stay stable;
 //! the man pages and completions are generated from here.
 
+mod backup;
+mod evidence;
 mod host;
 mod people;
 
+pub(crate) use backup::{BackupVerb, On, RestoreArgs};
+pub(crate) use evidence::{Collect, EvidenceVerb};
 pub(crate) use host::{Isolate, IsolateVerb, Profile, Release};
 pub(crate) use people::{Approve, Enroll, OperatorVerb, RankOf};
 
@@ -106,6 +110,12 @@ pub(crate) enum Verb {
     /// Notifications and their deliveries
     #[command(subcommand)]
     Notify(NotifyVerb),
+    /// Backups of a host, done there by its agent
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Backup(BackupVerb),
+    /// What shows what happened on a host after a breach
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Evidence(EvidenceVerb),
     /// Print the completions of a shell
     Completions {
         /// Which shell

@@ -17,13 +17,18 @@ pub(crate) enum Consent {
 
 /// Whether there is consent, or a person who can give it.
 pub(crate) fn consent(yes: bool) -> Result<Consent, Failure> {
+    consent_to("this moves a group", yes)
+}
+
+/// The same for something else: `what` says what is about to happen.
+pub(crate) fn consent_to(what: &str, yes: bool) -> Result<Consent, Failure> {
     if yes {
         return Ok(Consent::Given);
     }
     if io::stdin().is_terminal() && io::stderr().is_terminal() {
         return Ok(Consent::Ask);
     }
-    Err(Failure::usage("this moves a group, and there is no terminal to ask for confirmation")
+    Err(Failure::usage(format!("{what}, and there is no terminal to ask for confirmation"))
         .hint("add --yes to go on without asking, or --dry-run to see what would be done"))
 }
 

@@ -66,6 +66,8 @@ pub use request::{PlanPreview, PlanRequest, Refused, Request};
 pub use sight::{
     DataSight, FeedSight, HostSight, ObserverSight, Opinion, ServiceFault, Sight, SiteSight,
 };
-pub use state::{Applied, Certificate, Considered, Group, Hold, State, Token};
+pub use state::{
+    Applied, Certificate, Considered, Group, Hold, State, TaskEntry, TaskOutcome, Token,
+};
 pub use suspicion::Standing;
 pub use view::{HostView, View};

@@ -16,6 +16,7 @@ mod lease;
 mod observation;
 mod order;
 mod promise;
+mod task;
 mod time;
 mod timing;
 
@@ -36,5 +37,6 @@ pub use lease::{LeaseGrant, LeaseRefusal, LeaseReply, LeaseRequest, Nonce};
 pub use observation::{HostSilence, Observation};
 pub use order::{HostDeed, HostOrder, IsolationProfile, OrderId, OrderOutcome};
 pub use promise::{PromiseRefusal, PromiseReply, PromiseRequest};
+pub use task::{Restore, Task, TaskKind, TaskOrder};
 pub use time::{Millis, Mono, Wall};
 pub use timing::Derived;

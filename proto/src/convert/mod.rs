@@ -6,6 +6,7 @@ mod lease;
 mod observation;
 mod order;
 mod promise;
+mod task;
 
 use model::NameError;
 

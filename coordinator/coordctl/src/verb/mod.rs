@@ -1,6 +1,8 @@
 //! One file a family of verbs: each asks, shows, and says how it ended.
 
+mod backup;
 mod certs;
+mod evidence;
 mod files;
 mod generate;
 mod groups;
@@ -13,6 +15,7 @@ mod operator;
 mod plan;
 mod recover;
 mod status;
+mod task;
 mod token;
 
 use crate::{
@@ -58,6 +61,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<End, Failure> {
         Verb::Enroll(args) => operator::enroll(args, global, out).await,
         Verb::Token(verb) => token::run(verb, &mut open()?, out).await,
         Verb::Certs(verb) => certs::run(verb, &mut open()?, out).await,
+        Verb::Backup(verb) => backup::run(verb, open, out).await,
+        Verb::Evidence(verb) => evidence::run(verb, global, out).await,
         Verb::Notify(verb) => notify::run(verb, &mut open()?, out).await,
     }
 }

@@ -257,6 +257,8 @@ impl Engine {
             | Record::TokenRedeemed { .. }
             | Record::CertificateNoted { .. }
             | Record::Considered { .. }
+            | Record::TaskOrdered { .. }
+            | Record::TaskEnded { .. }
             | Record::ApprovalAsked { .. } => {}
         }
     }

@@ -90,6 +90,8 @@ impl State {
             Record::HostOrdered { host, deed, by, reason, at } => {
                 self.apply_host_ordered(host, *deed, (by, reason), *at)
             }
+            Record::TaskOrdered { .. } => self.apply_task_ordered(record),
+            Record::TaskEnded { .. } => self.apply_task_ended(record),
             Record::ApprovalAsked { asked, at } => self.apply_approval_asked(asked, *at),
         }
     }

@@ -9,6 +9,9 @@ mod apply;
 mod approvals;
 mod identity;
 mod moves;
+mod tasks;
+
+pub use tasks::{TaskEntry, TaskOutcome};
 
 use crate::{
     approval::{Approval, ApprovalId},
@@ -184,6 +187,9 @@ pub struct State {
     pub orders: BTreeMap<HostId, HostOrder>,
     #[serde(default)]
     last_order: u64,
+    /// The newest tasks for hosts, oldest first.
+    #[serde(default)]
+    pub tasks: VecDeque<TaskEntry>,
 }
 
 impl State {

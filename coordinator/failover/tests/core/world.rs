@@ -625,6 +625,8 @@ fn short(record: &Record) -> String {
         Record::AutomationHeld { .. } => "held".into(),
         Record::AutomationResumed { .. } => "resumed".into(),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
+        Record::TaskOrdered { host, task, .. } => format!("`{task}` ordered for {host}"),
+        Record::TaskEnded { request, exit, .. } => format!("task {request} ended: {exit}"),
         Record::TokenCreated { token, .. } => format!("token-created {token}"),
         Record::TokenRedeemed { token, .. } => format!("token-redeemed {token}"),
         Record::CertificateNoted { serial, .. } => format!("noted {serial}"),

@@ -137,6 +137,8 @@ pub(crate) fn words(record: &Record) -> String {
         Record::AutomationHeld { by, .. } => format!("held by {by}"),
         Record::AutomationResumed { by, .. } => format!("resumed by {by}"),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
+        Record::TaskOrdered { host, task, .. } => format!("`{task}` ordered for {host}"),
+        Record::TaskEnded { request, exit, .. } => format!("task {request} ended: {exit}"),
         Record::Considered { decision, .. } => format!("considered: {decision:?}"),
         Record::ApprovalAsked { .. } => "approval-asked".into(),
         Record::TokenCreated { .. }
