@@ -6,11 +6,13 @@
 
 use crate::{
     coordinators::{COORDINATORS_MAX, is_address},
+    evidence::EvidenceConfig,
     gate::GateConfig,
     isolation::IsolationConfig,
     peer::PeerConfig,
     probe::{KindConfig, ProbeConfig},
     service::{Compose, DockerConfig, DriverConfig, ServiceConfig, Target},
+    task::TasksConfig,
     watchdog::WatchdogConfig,
 };
 use backup::{ContainerName, RepositoryConfig, SourceConfig};
@@ -45,6 +47,10 @@ pub struct Config {
     pub probes: Vec<ProbeConfig>,
     /// What `understudy-agent backup` copies, and where to.
     pub backup: backup::Config,
+    /// What coordinators may have done here.
+    pub tasks: TasksConfig,
+    /// What is collected after a breach.
+    pub evidence: EvidenceConfig,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +73,10 @@ struct Raw {
     repository: Vec<RepositoryConfig>,
     #[serde(default)]
     backup: Vec<SourceConfig>,
+    #[serde(default)]
+    tasks: TasksConfig,
+    #[serde(default)]
+    evidence: EvidenceConfig,
 }
 
 /// Where the names stand.
@@ -147,6 +157,8 @@ impl Config {
             watchdog: raw.watchdog,
             services: raw.service,
             probes: raw.probe,
+            tasks: raw.tasks,
+            evidence: raw.evidence,
         };
         faults.or(config).map_err(Into::into)
     }

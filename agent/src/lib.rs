@@ -2,8 +2,10 @@
 //!
 //! Pure parts: [`lease`], [`guard`], [`keeper`], [`failsafe`], [`stall`],
 //! [`verdict`]. Durable memory: [`ledger`]. Eyes: [`probe`]. Hands: [`service`],
-//! [`hold`], [`gate`], [`backups`], [`isolation`], [`emergency`], [`watchdog`] and the commands. [`session`] speaks with
-//! coordinators, [`peer`] with other agents; [`driver`] is the one loop
+//! [`hold`], [`gate`], [`backups`], [`isolation`], [`emergency`], [`watchdog`] and
+//! the commands. [`session`] speaks with coordinators, [`peer`] with other agents,
+//! [`task`] does what operators order, [`evidence`] shows what happened; [`driver`]
+//! is the one loop
 //! that ties them together.
 
 pub mod backups;
@@ -13,6 +15,7 @@ pub mod coordinators;
 pub mod driver;
 pub mod emergency;
 pub mod enroll;
+pub mod evidence;
 pub mod failsafe;
 pub mod gate;
 pub mod guard;
@@ -26,5 +29,6 @@ pub mod probe;
 pub mod service;
 pub mod session;
 pub mod stall;
+pub mod task;
 pub mod verdict;
 pub mod watchdog;

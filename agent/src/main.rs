@@ -1,7 +1,9 @@
 //! `understudy-agent`: the command line; everything else is in the library.
 
+mod collect;
 mod isolate;
 mod stop;
+mod table;
 
 use agent::{
     backups::Backups,
@@ -10,16 +12,15 @@ use agent::{
     driver::{self, Ended, Setup},
     emergency::Watch,
     enroll::{self, EnrollError},
-    gate::{
-        self, Gate, GateRoom,
-        command::{GateCommandError, GateStatus, LoadOutcome},
-    },
+    evidence::EvidenceError,
+    gate::{self, Gate, GateRoom, command::GateCommandError},
     hold,
     isolation::{Host, IsolationError, Keeper, container::DetachError},
     ledger::Ledger,
     peer,
     probe::Probes,
     service::{ServiceRoom, Services},
+    task::{self, Tasks},
     watchdog::Watchdog,
 };
 use anyhow::{Context, bail};
@@ -50,6 +51,9 @@ struct Arguments {
     /// Write the log as JSON, one object a line.
     #[arg(long, global = true)]
     log_json: bool,
+    /// End with this parent: how the agent starts tasks.
+    #[arg(long, value_name = "PID", hide = true)]
+    tied_to: Option<i32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,7 +74,7 @@ enum Command {
     Check(ConfigFile),
     /// The kernel gate's table, without the agent.
     #[command(subcommand)]
-    Gate(GateCommand),
+    Gate(table::GateCommand),
     /// Backups, without the agent and without any coordinator.
     Backup {
         #[command(subcommand)]
@@ -87,33 +91,14 @@ enum Command {
         #[arg(long, value_name = "PID", global = true, hide = true)]
         of_agent: Option<u32>,
     },
+    /// What shows what happened on this host, sealed; needs no coordinator.
+    #[command(subcommand)]
+    Evidence(collect::EvidenceCommand),
     /// Cut this host off after a breach, and undo it; needs no coordinator.
     #[command(subcommand)]
     Isolate(isolate::IsolateCommand),
     /// Stop what is exclusive here at once, until it is released.
     EmergencyStop(stop::EmergencyStop),
-}
-
-#[derive(Subcommand)]
-enum GateCommand {
-    /// Load the table closed (the boot does this, before Docker).
-    Load(ConfigFile),
-    /// Tell how the kernel has it.
-    Status {
-        /// As one JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        config: ConfigFile,
-    },
-    /// Remove the table: nothing is held back any more.
-    Remove {
-        /// Also while the agent runs, which puts it back.
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        config: ConfigFile,
-    },
 }
 
 #[derive(clap::Args)]
@@ -130,6 +115,11 @@ fn main() -> ExitCode {
         return hold::run(words);
     }
     let arguments = Arguments::parse();
+    if let Some(parent) = arguments.tied_to
+        && let Err(error) = task::tie(parent)
+    {
+        return told(&error.into(), Exit::Failed);
+    }
     // Fails only where one is installed already, and then it is this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let Err(error) = telemetry::init("understudy-agent", arguments.log_json, QUIET) {
@@ -139,7 +129,7 @@ fn main() -> ExitCode {
         Command::Check(file) => check(&file.config),
         Command::Run(file) => run(&file.config),
         Command::Enroll { token, config } => enrol(&config.config, &token),
-        Command::Gate(command) => of_gate(command),
+        Command::Gate(command) => table::run(command),
         Command::Backup { command, config, of_agent } => {
             match of_agent.map_or(Ok(true), backup::end_with) {
                 Ok(true) => of_backup(&command, &config),
@@ -147,6 +137,7 @@ fn main() -> ExitCode {
                 Err(error) => Err(error).context("it cannot be tied to the agent"),
             }
         }
+        Command::Evidence(command) => collect::run(&command),
         Command::Isolate(command) => isolate::run(command),
         Command::EmergencyStop(args) => stop::run(args),
     };
@@ -180,6 +171,9 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<ConfigError>() {
         return Exit::Usage;
+    }
+    if let Some(error) = error.downcast_ref::<EvidenceError>() {
+        return collect::exit_of(error);
     }
     if let Some(error) = error.downcast_ref::<DetachError>() {
         return isolate::exit_of_container(error);
@@ -228,32 +222,6 @@ fn check(file: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn of_gate(command: GateCommand) -> anyhow::Result<Exit> {
-    match command {
-        GateCommand::Load(file) => {
-            let config = Config::load(&file.config)?;
-            let table = &config.gate.table;
-            say(&match gate::command::load(&config.gate, &config.services, &config.state_dir)? {
-                LoadOutcome::Loaded => format!("loaded: table inet {table}, closed"),
-                LoadOutcome::Disabled => "not loaded: [gate] enabled = false".into(),
-                LoadOutcome::Kept => format!("the agent runs and keeps table inet {table}"),
-            })?;
-        }
-        GateCommand::Status { json, config } => {
-            let config = Config::load(&config.config)?;
-            let status = gate::command::status(&config.gate, &config.services)?;
-            say(&if json { serde_json::to_string(&status)? } else { in_words(&status) })?;
-        }
-        GateCommand::Remove { force, config } => {
-            let config = Config::load(&config.config)?;
-            let there = gate::command::remove(&config.gate, &config.state_dir, force)?;
-            let done = if there { "removed" } else { "not there" };
-            say(&format!("{done}: table inet {}", config.gate.table))?;
-        }
-    }
-    Ok(Exit::Done)
-}
-
 fn of_backup(command: &BackupCommand, file: &Path) -> anyhow::Result<Exit> {
     // The small process that lets containers go on knows all it needs.
     let config =
@@ -267,25 +235,6 @@ fn of_backup(command: &BackupCommand, file: &Path) -> anyhow::Result<Exit> {
         let _ = writeln!(std::io::stderr(), "understudy-agent: {fault}");
     }
     Ok(answer.exit)
-}
-
-fn in_words(status: &GateStatus) -> String {
-    let loaded = match (status.loaded, status.enabled) {
-        (true, _) => "loaded",
-        (false, true) => "not loaded",
-        (false, false) => "not loaded (switched off)",
-    };
-    let kept = if status.kept { "kept by the running agent" } else { "no agent keeps it" };
-    let mut words = format!("table inet {}: {loaded}, {kept}", status.table);
-    for of in &status.groups {
-        let left = match of.open_for_ms {
-            0 => String::new(),
-            left => format!(" for {left} ms"),
-        };
-        let (group, gate, dropped) = (&of.group, of.gate, of.dropped_packets);
-        words.push_str(&format!("\n{group}: {gate}{left}, {dropped} packet(s) dropped"));
-    }
-    words
 }
 
 /// How long what still blocks may take at the very end: a write of a small file.
@@ -387,6 +336,7 @@ fn run(file: &Path) -> anyhow::Result<Exit> {
             peer,
             ledger,
             failure,
+            tasks: Tasks::new("/proc/self/exe".into(), file.into(), config.tasks.clone()),
             trust,
             shutdown,
         };

@@ -201,6 +201,7 @@ async fn coordinate(
     let (driver, handle) =
         Driver::new(settings, consensus.clone(), applied, agents.clone(), trust.clone(), hands);
     tasks.vital.spawn(driver.run(shutdown.clone()));
+    let reached = agents.clone();
     let voter = Voter { trust, shutdown, consensus, agents };
     let relay = RelayService::new(handle.clone(), voter.agents.clone(), consensus.clone());
     let agent_service = voter.answer_agents(tasks, Ears::Driver(handle.clone()));
@@ -212,6 +213,7 @@ async fn coordinate(
         config.pki(),
         enrol,
         dns,
+        reached,
     );
     let routes = peers_only(consensus)
         .add_service(AgentLinkServer::new(agent_service))

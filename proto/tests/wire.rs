@@ -511,3 +511,46 @@ fn only_names_of_a_restic_repository_become_paths() {
     }
     assert!(model::repository_name("standby-2.0").is_ok());
 }
+
+#[test]
+fn a_task_is_read_back_and_what_makes_no_sense_is_refused() {
+    use model::{Restore, Task, TaskOrder};
+    let db = || Some("db".to_owned());
+    let restore = Restore {
+        source: "db".into(),
+        at: Some("1h ago".into()),
+        snapshot: None,
+        to: Some("/srv/copy".into()),
+        of: Some("p1".into()),
+        unverified: true,
+        dry_run: true,
+    };
+    let verify = |level| Task::BackupVerify {
+        source: db(),
+        level,
+        percent: Some(100),
+        snapshot: Some("0a1b".into()),
+        of: None,
+    };
+    let all = [
+        Task::BackupRun { source: None },
+        Task::BackupList { source: db() },
+        verify(Some(3)),
+        Task::BackupRestore(restore),
+        Task::BackupPrune { source: None, dry_run: true },
+        Task::EvidenceCollect { with: vec!["db".into(), "queue".into()] },
+        Task::EvidenceBaseline,
+    ];
+    for task in all {
+        let (by, reason) = ("ann".to_owned(), "a drill".to_owned());
+        let limit = Millis(7);
+        let order = TaskOrder { request: "r1".into(), by, reason, limit, json: true, task };
+        assert_eq!(carried::<_, v1::HostTask>(order.clone()), Ok(order));
+    }
+    assert_eq!(verify(None).words(), "backup verify db --percent 100 --snapshot 0a1b");
+    assert!(Task::try_from(v1::Task { work: None }).is_err(), "an arm that is not known");
+    assert!(carried::<Task, v1::Task>(verify(Some(4))).is_err(), "there is no level 4");
+    let nothing = v1::task::Work::BackupRestore(v1::BackupRestore::default());
+    assert!(Task::try_from(v1::Task { work: Some(nothing) }).is_err(), "of which source?");
+    assert!(TaskOrder::try_from(v1::HostTask::default()).is_err());
+}

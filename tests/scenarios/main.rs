@@ -12,6 +12,7 @@
 
 mod demo;
 mod emergency;
+mod evidence;
 mod fence;
 mod leader;
 mod loss;
@@ -19,6 +20,7 @@ mod operator;
 mod quorum;
 mod restart;
 mod second;
+mod tasks;
 mod voters;
 mod wrong;
 

@@ -136,6 +136,17 @@ impl Ctl {
 }
 
 impl Call {
+    /// Kills it: the operator is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        fs::remove_file(&self.out)?;
+        Ok(fs::remove_file(&self.err)?)
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -144,7 +144,7 @@ impl Node {
         self.call(&[verb])
     }
 
-    /// The same with verbs of verbs: `isolate on`.
+    /// A call of its program with these words, its configuration and its mark.
     #[must_use]
     pub fn call(&self, verbs: &[&str]) -> Command {
         let mut words = self.entry.iter();

@@ -40,6 +40,7 @@ use crate::{
     service::Services,
     session::{Caller, FromPeer},
     stall::{Stall, Stalled},
+    task::Tasks,
     watchdog::Watchdog,
 };
 use certs::Trust;
@@ -101,6 +102,8 @@ pub struct Setup {
     pub ledger: Ledger,
     /// Tells when it fails.
     pub failure: Failure,
+    /// What is done for operators, beside any plan.
+    pub tasks: Tasks,
     /// Credentials.
     pub trust: Trust,
     /// The wish to end.
@@ -272,6 +275,7 @@ impl Driver {
             host: host.clone(),
             boot,
             trust: setup.trust,
+            tasks: setup.tasks,
             heartbeat: newest,
             heard: heard_in,
         };

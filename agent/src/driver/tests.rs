@@ -61,6 +61,7 @@ fn driver_with(dir: &std::path::Path, ledger: Ledger, watchdog: Watchdog) -> Dri
         services,
         ledger,
         failure,
+        tasks: Tasks::new("/bin/false".into(), dir.into(), Default::default()),
         trust: Trust::load(&pki).unwrap(),
         shutdown: Shutdown::new(),
     };

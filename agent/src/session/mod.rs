@@ -10,6 +10,7 @@
 mod lease;
 mod stream;
 
+use crate::task::Tasks;
 use certs::{Expected, Link, Trust};
 use daemon::backoff::Backoff;
 use model::{
@@ -127,6 +128,8 @@ pub struct Caller {
     pub boot: u64,
     /// Credentials.
     pub trust: Trust,
+    /// Takes up what operators order.
+    pub tasks: Tasks,
     /// The newest heartbeat.
     pub heartbeat: watch::Receiver<Arc<v1::Heartbeat>>,
     /// To the driver.

@@ -76,6 +76,9 @@ async fn listen(
                 let revoked = update.revoked.into_iter().collect();
                 trust(line.caller.trust.clone(), revoked).await;
             }
+            Some(Said::Task(task)) => {
+                line.caller.tasks.take_up(&line.caller.trust, &line.address, task);
+            }
             // The skew rule: an arm that is not known is refused in words.
             None => tracing::warn!(
                 coordinator = %line.address,

@@ -144,6 +144,7 @@ impl Bench {
             probes,
             ledger,
             failure,
+            tasks: agent::task::Tasks::new("/bin/false".into(), self.state(), config.tasks),
             trust,
             shutdown: shutdown.clone(),
         };

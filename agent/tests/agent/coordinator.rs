@@ -218,6 +218,13 @@ impl AgentLink for Link {
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
+    async fn task_output(
+        &self,
+        _: Request<Streaming<v1::TaskUp>>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::not_found("this coordinator orders no tasks"))
+    }
+
     async fn lease(
         &self,
         request: Request<Streaming<v1::LeaseRequest>>,

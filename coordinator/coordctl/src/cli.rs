@@ -2,10 +2,12 @@
 //! the man pages and completions are generated from here.
 
 mod backup;
+mod evidence;
 mod host;
 mod people;
 
-pub(crate) use backup::BackupVerb;
+pub(crate) use backup::{BackupVerb, On, RestoreArgs};
+pub(crate) use evidence::{Collect, EvidenceVerb};
 pub(crate) use host::{EmergencyStop, Isolate, IsolateVerb, Profile, Release};
 pub(crate) use people::{Approve, Enroll, OperatorVerb, RankOf};
 
@@ -111,9 +113,12 @@ pub(crate) enum Verb {
     /// Notifications and their deliveries
     #[command(subcommand)]
     Notify(NotifyVerb),
-    /// Backups: what a loss would lose now
-    #[command(subcommand)]
+    /// Backups of a host, done there by its agent, and what a loss would lose
+    #[command(subcommand, after_help = EXIT_CODES)]
     Backup(BackupVerb),
+    /// What shows what happened on a host after a breach
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Evidence(EvidenceVerb),
     /// Print the completions of a shell
     Completions {
         /// Which shell

@@ -4,6 +4,7 @@
 //! has no other way in. Decides nothing about groups: what is allowed is the
 //! coordinators' word, shown as it came.
 
+mod archive;
 mod cli;
 mod client;
 mod confirm;

@@ -35,12 +35,22 @@ impl Out {
     pub(crate) fn data(self, text: &str) -> Result<(), Failure> {
         let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
         let mut stdout = io::stdout().lock();
-        write!(stdout, "{text}{end}").and_then(|()| stdout.flush()).map_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe {
-                return Failure::pipe_closed();
-            }
-            Failure::failed(format!("cannot write to stdout: {error}"))
-        })
+        write!(stdout, "{text}{end}")
+            .and_then(|()| stdout.flush())
+            .map_err(|error| not_written(&error))
+    }
+
+    /// Bytes on stdout, as another program wrote them.
+    pub(crate) fn bytes(self, piece: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(piece).and_then(|()| stdout.flush()).map_err(|error| not_written(&error))
+    }
+
+    /// Bytes on stderr, as another program wrote them.
+    pub(crate) fn talk_bytes(self, piece: &[u8]) {
+        let mut stderr = io::stderr().lock();
+        // Nobody listens: nothing to be done about it.
+        let _ = stderr.write_all(piece).and_then(|()| stderr.flush());
     }
 
     /// One JSON document on stdout, its maps sorted by key.
@@ -105,6 +115,13 @@ impl Out {
             self.talk(&format!("hint: {}", failure.hint));
         }
     }
+}
+
+fn not_written(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::pipe_closed();
+    }
+    Failure::failed(format!("cannot write to stdout: {error}"))
 }
 
 fn document(value: &impl Serialize) -> Result<String, Failure> {

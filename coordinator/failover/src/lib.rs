@@ -68,6 +68,8 @@ pub use sight::{
     CopySight, DataSight, FeedSight, HostSight, ObserverSight, Opinion, ServiceFault, Sight,
     SiteSight,
 };
-pub use state::{Aim, Applied, Certificate, Considered, Group, Hold, State, Token};
+pub use state::{
+    Aim, Applied, Certificate, Considered, Group, Hold, State, TaskEntry, TaskOutcome, Token,
+};
 pub use suspicion::Standing;
 pub use view::{HostView, View};

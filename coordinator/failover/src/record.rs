@@ -319,6 +319,34 @@ pub enum Record {
         /// When.
         at: Wall,
     },
+    /// An operator ordered a task for one host: before the host hears of it (C1).
+    TaskOrdered {
+        /// The operator's request: the same one is done once.
+        request: String,
+        /// The host.
+        host: HostId,
+        /// What, as a person would type it.
+        task: String,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Wall,
+    },
+    /// A task has ended.
+    TaskEnded {
+        /// The operator's request.
+        request: String,
+        /// Its exit code.
+        exit: u8,
+        /// Empty, or why it ended so.
+        detail: String,
+        /// What it wrote.
+        bytes: u64,
+        /// When.
+        at: Wall,
+    },
     /// An operator asked for a move that a second one must approve.
     ApprovalAsked {
         /// What was asked for, with who asked.
@@ -366,6 +394,8 @@ impl Record {
             | Self::CertificateRevoked { at, .. }
             | Self::Considered { at, .. }
             | Self::HostOrdered { at, .. }
+            | Self::TaskOrdered { at, .. }
+            | Self::TaskEnded { at, .. }
             | Self::StopOrdered { at, .. }
             | Self::ApprovalAsked { at, .. }
             | Self::ReadinessChanged { at, .. }

@@ -8,7 +8,10 @@
 use crate::{
     consensus::Consensus,
     driver::Handle,
-    outbound::agents::{Agents, QUEUE},
+    outbound::{
+        agents::{Agents, QUEUE},
+        tasks::Tasks,
+    },
     relay::{Eyes, Uplink},
 };
 use certs::{Allow, Trust, require};
@@ -30,7 +33,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long a new session may take to say who it is.
-const HELLO: Duration = Duration::from_secs(5);
+pub(super) const HELLO: Duration = Duration::from_secs(5);
 /// Agents send heartbeats 20 ms apart at the least.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(5);
 /// How often the list of coordinators is looked at for a change.
@@ -118,6 +121,10 @@ impl AgentService {
                 told = now;
             }
         }
+    }
+
+    pub(super) const fn tasks(&self) -> &Tasks {
+        self.agents.tasks()
     }
 
     async fn serve(
@@ -295,6 +302,7 @@ impl AgentLink for AgentService {
                         let _ = out.try_send(Err(status));
                         return;
                     }
+                    service.tasks().hello(&host, hello.version.map_or(0, |own| own.minor));
                     service.serve(host, incoming, out).await;
                 }
                 Ok(Ok(_)) => {
@@ -309,6 +317,14 @@ impl AgentLink for AgentService {
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn task_output(
+        &self,
+        request: Request<Streaming<v1::TaskUp>>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let host = host_of(&request, "AgentLink.TaskOutput")?;
+        self.serve_task(host, request.into_inner()).await.map(Response::new)
     }
 
     async fn lease(

@@ -5,6 +5,7 @@ pub mod agents;
 pub mod enrolment;
 pub mod operators;
 pub mod peers;
+mod tasks;
 
 use crate::driver::Gone;
 use failover::Refused;

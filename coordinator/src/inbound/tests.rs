@@ -20,6 +20,8 @@ use tempfile::TempDir;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Channel};
 
+mod tasks;
+
 struct Solo {
     dir: TempDir,
     authority: Authority,

@@ -7,6 +7,7 @@
 //! one; a command goes every way, since agents do each command once (A5) and a
 //! direct session may be dead for seconds before anybody knows.
 
+use super::tasks::Tasks;
 use failover::Asker;
 use model::{Command, GroupAssignment, HostId, HostOrder, LeaseReply, StopOrder, Term};
 use proto::v1::{self, coordinator_message::Body, relay_down::Body as Down};
@@ -74,7 +75,7 @@ impl Inner {
 
 /// Who is connected. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Agents(Arc<Mutex<Inner>>);
+pub struct Agents(Arc<Mutex<Inner>>, Tasks);
 
 impl Agents {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -106,6 +107,24 @@ impl Agents {
     #[must_use]
     pub fn hosts(&self) -> Vec<HostId> {
         self.lock().sessions.keys().cloned().collect()
+    }
+
+    /// Whether a host has a session here.
+    #[must_use]
+    pub fn reaches(&self, host: &HostId) -> bool {
+        self.lock().sessions.contains_key(host)
+    }
+
+    /// Tasks under way.
+    #[must_use]
+    pub const fn tasks(&self) -> &Tasks {
+        &self.1
+    }
+
+    /// Hands a task to an agent with a session here; false when that cannot be.
+    #[must_use]
+    pub fn task(&self, host: &HostId, task: v1::HostTask) -> bool {
+        self.send(host, Body::Task(task))
     }
 
     /// A lease stream is open.

@@ -7,3 +7,4 @@ pub mod agents;
 pub mod dns;
 pub mod fence;
 pub mod notify;
+pub mod tasks;

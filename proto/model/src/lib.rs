@@ -10,6 +10,7 @@ extern crate alloc;
 mod backup;
 mod command;
 mod copies;
+pub mod evidence;
 mod health;
 mod heartbeat;
 mod id;
@@ -17,6 +18,7 @@ mod lease;
 mod observation;
 mod order;
 mod promise;
+mod task;
 mod time;
 mod timing;
 
@@ -41,5 +43,6 @@ pub use order::{
     HostDeed, HostOrder, IsolationProfile, OrderId, OrderOutcome, StopDeed, StopOrder,
 };
 pub use promise::{PromiseRefusal, PromiseReply, PromiseRequest};
+pub use task::{Restore, Task, TaskKind, TaskOrder};
 pub use time::{Millis, Mono, Wall};
 pub use timing::Derived;

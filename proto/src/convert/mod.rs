@@ -8,6 +8,7 @@ mod lease;
 mod observation;
 mod order;
 mod promise;
+mod task;
 
 pub use copies::copy_kind;
 use model::NameError;

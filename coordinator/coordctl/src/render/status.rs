@@ -28,6 +28,7 @@ fn warnings(reply: &StatusReply) -> String {
     }
     lines.extend(reply.groups.iter().filter_map(stopped));
     lines.extend(isolated(reply));
+    lines.extend(tasks(reply));
     lines.extend(reply.approvals.iter().map(approval));
     lines.extend(reply.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(stale(reply));
@@ -74,6 +75,22 @@ fn stopped(group: &Group) -> Option<String> {
         newest.reason,
         group.name
     ))
+}
+
+/// The newest task of each host, while it runs or when it did not end well.
+fn tasks(reply: &StatusReply) -> Vec<String> {
+    let told = reply.hosts.iter().filter_map(|host| {
+        let task = host.task.as_ref()?;
+        let how = match &task.end {
+            None => "not ended yet".to_owned(),
+            Some(end) if end.exit == 0 => return None,
+            Some(end) if end.detail.is_empty() => format!("FAILED with exit code {}", end.exit),
+            Some(end) => format!("FAILED with exit code {}: {}", end.exit, end.detail),
+        };
+        let (host, what, by, at) = (&host.name, &task.task, &task.by, task.at_unix_ms);
+        Some(format!("task on {host}: {what} by {by} at {}: {how}", words::instant(at)))
+    });
+    told.collect()
 }
 
 /// Hosts that are cut off, and groups that must not be active on one.

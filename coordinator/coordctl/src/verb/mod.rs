@@ -1,7 +1,9 @@
 //! One file a family of verbs: each asks, shows, and says how it ended.
 
+mod backup;
 mod certs;
 mod emergency;
+mod evidence;
 mod files;
 mod generate;
 mod groups;
@@ -15,10 +17,11 @@ mod plan;
 mod recover;
 mod rpo;
 mod status;
+mod task;
 mod token;
 
 use crate::{
-    cli::{BackupVerb, Cli, Global, Verb},
+    cli::{Cli, Global, Verb},
     client::Client,
     context::Context,
     end::{End, Failure},
@@ -61,7 +64,8 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<End, Failure> {
         Verb::Enroll(args) => operator::enroll(args, global, out).await,
         Verb::Token(verb) => token::run(verb, &mut open()?, out).await,
         Verb::Certs(verb) => certs::run(verb, &mut open()?, out).await,
+        Verb::Backup(verb) => backup::run(verb, open, out).await,
+        Verb::Evidence(verb) => evidence::run(verb, global, out).await,
         Verb::Notify(verb) => notify::run(verb, &mut open()?, out).await,
-        Verb::Backup(BackupVerb::Rpo { group }) => rpo::rpo(group, &mut open()?, out).await,
     }
 }

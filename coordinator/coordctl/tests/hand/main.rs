@@ -7,6 +7,7 @@
 
 mod alone;
 mod asking;
+mod backup;
 mod host;
 mod moving;
 mod rpo;

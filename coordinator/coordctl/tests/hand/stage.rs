@@ -50,6 +50,9 @@ pub(crate) struct Script {
     pub(crate) ordered: Vec<OrderHostRequest>,
     pub(crate) stops: Vec<EmergencyStopRequest>,
     pub(crate) stop: EmergencyStopReply,
+    pub(crate) tasks: Vec<RunTaskRequest>,
+    /// What each task says.
+    pub(crate) events: Vec<task_event::Body>,
     /// The hosts that a status shows.
     pub(crate) hosts: Vec<Host>,
 }
@@ -99,6 +102,20 @@ impl Player {
 #[tonic::async_trait]
 impl Operator for Player {
     type WatchPlanStream = ReceiverStream<Result<Plan, Status>>;
+    type RunTaskStream = ReceiverStream<Result<TaskEvent, Status>>;
+
+    async fn run_task(&self, request: Request<RunTaskRequest>) -> Reply<Self::RunTaskStream> {
+        self.enter("run_task")?;
+        let (sender, receiver) = mpsc::channel(16);
+        let events = self.script.edit(|script| {
+            script.tasks.push(request.into_inner());
+            script.events.clone()
+        });
+        for body in events {
+            sender.try_send(Ok(TaskEvent { body: Some(body) })).unwrap();
+        }
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
 
     async fn status(&self, request: Request<StatusRequest>) -> Reply<StatusReply> {
         self.enter("status")?;

@@ -285,6 +285,8 @@ impl Engine {
             | Record::TokenRedeemed { .. }
             | Record::CertificateNoted { .. }
             | Record::Considered { .. }
+            | Record::TaskOrdered { .. }
+            | Record::TaskEnded { .. }
             | Record::ApprovalAsked { .. }
             | Record::ReadinessChanged { .. }
             | Record::RpoExceeded { .. } => {}

@@ -100,6 +100,8 @@ impl State {
             Record::ReadinessChanged { group, why, at } => {
                 self.apply_readiness(group, why.as_deref(), *at)
             }
+            Record::TaskOrdered { .. } => self.apply_task_ordered(record),
+            Record::TaskEnded { .. } => self.apply_task_ended(record),
             Record::ApprovalAsked { asked, at } => self.apply_approval_asked(asked, *at),
             Record::RpoExceeded { .. } => self.apply_rpo_exceeded(record),
         }

@@ -11,8 +11,10 @@ mod backups;
 mod identity;
 mod moves;
 mod stops;
+mod tasks;
 
 pub use stops::Aim;
+pub use tasks::{TaskEntry, TaskOutcome};
 
 use crate::{
     approval::{Approval, ApprovalId},
@@ -198,6 +200,9 @@ pub struct State {
     /// The newest emergency stop, or release, of each group on each host.
     #[serde(default)]
     pub stops: BTreeMap<HostId, BTreeMap<GroupId, StopOrder>>,
+    /// The newest tasks for hosts, oldest first.
+    #[serde(default)]
+    pub tasks: VecDeque<TaskEntry>,
 }
 
 impl State {

@@ -170,3 +170,54 @@ fn an_append_that_failed_is_decided_anew_and_not_repeated_blindly() {
     let effects = step(&mut world, stray);
     assert!(!effects.iter().any(|e| matches!(e, Effect::Append { .. })), "{effects:?}");
 }
+
+#[test]
+fn a_task_is_ordered_once_and_its_end_is_told_once() {
+    let mut world = World::running();
+    let ordered = |request: &str, name: &str| Record::TaskOrdered {
+        request: request.into(),
+        host: host(name),
+        task: "backup run db".into(),
+        by: "ann".into(),
+        reason: "before the upgrade".into(),
+        at: Wall(7),
+    };
+    let ended = |exit| Record::TaskEnded {
+        request: "r1".into(),
+        exit,
+        detail: String::new(),
+        bytes: 12,
+        at: Wall(9),
+    };
+    let refused = |world: &mut World, record, words: &str| {
+        world.write(record);
+        let answer = world.answer();
+        assert!(
+            matches!(&answer, Ok(failover::Applied::Ignored(why)) if why.contains(words)),
+            "{answer:?}"
+        );
+    };
+    refused(&mut world, ordered("r0", "x9"), "no group names a host x9");
+    world.write(ordered("r1", "p1"));
+    assert_eq!(world.answer(), Ok(failover::Applied::Done));
+    refused(&mut world, ordered("r1", "p1"), "was ordered already");
+    world.write(ended(3));
+    refused(&mut world, ended(0), "recorded already");
+    let mut state = failover::State::default();
+    let mut index = 0;
+    let mut apply = |state: &mut failover::State, record| {
+        index += 1;
+        state.apply(failover::Position { index, term: Term(1) }, &record)
+    };
+    let spec = Box::new(crate::world::spec());
+    apply(&mut state, Record::GroupApplied { spec, by: "ann".into(), at: Wall(1) });
+    for number in 0..150 {
+        apply(&mut state, ordered(&format!("r{number}"), "p1"));
+    }
+    assert_eq!((state.tasks.len(), state.task("r49")), (100, None), "bounded: the oldest went");
+    assert_eq!(state.newest_task(&host("p1")).map(|task| task.request.as_str()), Some("r149"));
+    // What a journal of before has no tasks in is read as it was.
+    let mut old = serde_json::to_value(&state).unwrap();
+    old.as_object_mut().unwrap().remove("tasks");
+    assert!(serde_json::from_value::<failover::State>(old).unwrap().tasks.is_empty());
+}

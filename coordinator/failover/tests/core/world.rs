@@ -653,6 +653,8 @@ fn short(record: &Record) -> String {
         Record::ReadinessChanged { why, .. } => format!("readiness: {why:?}"),
         Record::StopOrdered { deed, .. } => format!("emergency stop: {deed:?}"),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
+        Record::TaskOrdered { host, task, .. } => format!("`{task}` ordered for {host}"),
+        Record::TaskEnded { request, exit, .. } => format!("task {request} ended: {exit}"),
         Record::TokenCreated { token, .. } => format!("token-created {token}"),
         Record::TokenRedeemed { token, .. } => format!("token-redeemed {token}"),
         Record::CertificateNoted { serial, .. } => format!("noted {serial}"),

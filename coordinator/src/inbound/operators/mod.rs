@@ -7,13 +7,14 @@ mod identity;
 mod orders;
 mod show;
 mod status;
+mod tasks;
 mod views;
 
 use crate::{
     consensus::Consensus,
     driver::Handle,
     inbound::{not_leader, refused},
-    outbound::dns::DnsHook,
+    outbound::{agents::Agents, dns::DnsHook},
 };
 use certs::{Allow, Rank, Trust, require};
 use failover::{Applied, Engine, Now, Refused, Request as Change};
@@ -32,13 +33,15 @@ pub struct OperatorService {
     pki: PathBuf,
     enrol: Option<String>,
     dns: Option<DnsHook>,
+    agents: Agents,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
 
 impl OperatorService {
     /// The service of a coordinator with these credentials; `enrol` is where
-    /// joining hosts reach it, `dns` the hook that a dry run tries.
+    /// joining hosts reach it, `dns` the hook that a dry run tries, `agents` are
+    /// those with a session here.
     #[must_use]
     pub fn new(
         handle: Handle,
@@ -47,8 +50,9 @@ impl OperatorService {
         pki: PathBuf,
         enrol: Option<String>,
         dns: Option<DnsHook>,
+        agents: Agents,
     ) -> Self {
-        Self { handle, consensus, trust, pki, enrol, dns }
+        Self { handle, consensus, trust, pki, enrol, dns, agents }
     }
 
     fn leader(&self) -> Option<String> {
@@ -125,6 +129,17 @@ macro_rules! calls {
             ) -> Reply<Self::WatchPlanStream> {
                 require(&request, "Operator.watch_plan", &[Allow::Operators(Rank::Viewer)])?;
                 self.follow_plan(request.into_inner()).await.map(Response::new)
+            }
+
+            type RunTaskStream = ReceiverStream<Result<v1::TaskEvent, Status>>;
+
+            async fn run_task(
+                &self,
+                request: Request<v1::RunTaskRequest>,
+            ) -> Reply<Self::RunTaskStream> {
+                let call = "Operator.run_task";
+                let peer = require(&request, call, &[Allow::Operators(Rank::Operator)])?;
+                self.run_a_task(&peer, request.into_inner()).await.map(Response::new)
             }
         }
     };

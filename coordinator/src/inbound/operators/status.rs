@@ -336,6 +336,7 @@ fn of_host(engine: &Engine, host: &HostId, now: Now) -> v1::Host {
             done: outcome.done,
             detail: outcome.detail,
         }),
+        task: engine.state().newest_task(host).map(views::task),
         services: view.map(|v| services(v, word != "alive")).unwrap_or_default(),
         readings: view
             .map(|v| v.heartbeat.readings.iter().map(|r| reading(r, silence)).collect())

@@ -133,3 +133,18 @@ pub(super) fn notification(notification: &Notification) -> v1::Notification {
             .collect(),
     }
 }
+
+/// A task as the journal has it.
+pub(super) fn task(entry: &failover::TaskEntry) -> v1::TaskRecord {
+    let end = entry.end.as_ref();
+    v1::TaskRecord {
+        request: entry.request.clone(),
+        task: entry.task.clone(),
+        by: entry.by.clone(),
+        reason: entry.reason.clone(),
+        at_unix_ms: entry.at.0,
+        end: end.map(|end| v1::TaskEnd { exit: end.exit.into(), detail: end.detail.clone() }),
+        ended_unix_ms: end.map_or(0, |end| end.at.0),
+        bytes: end.map_or(0, |end| end.bytes),
+    }
+}

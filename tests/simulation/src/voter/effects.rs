@@ -139,6 +139,8 @@ pub(crate) fn words(record: &Record) -> String {
         Record::ReadinessChanged { why, .. } => format!("readiness: {why:?}"),
         Record::StopOrdered { deed, .. } => format!("emergency stop: {deed:?}"),
         Record::HostOrdered { host, deed, .. } => format!("{} ordered for {host}", deed.word()),
+        Record::TaskOrdered { host, task, .. } => format!("`{task}` ordered for {host}"),
+        Record::TaskEnded { request, exit, .. } => format!("task {request} ended: {exit}"),
         Record::Considered { decision, .. } => format!("considered: {decision:?}"),
         Record::ApprovalAsked { .. } => "approval-asked".into(),
         Record::RpoExceeded { .. } => "rpo-exceeded".into(),

@@ -187,3 +187,25 @@ fn an_empty_installation_says_what_to_do() {
     assert!(text.starts_with("-: leader none, term 0"), "{text}");
     assert!(text.contains("coordctl apply -f DIR"), "{text}");
 }
+
+#[test]
+fn a_task_is_told_while_it_runs_and_when_it_failed() {
+    use proto::v1::{TaskEnd, TaskRecord};
+    let told = |end: Option<TaskEnd>| {
+        let task = TaskRecord {
+            task: "backup run db".into(),
+            by: "ann".into(),
+            end,
+            ..TaskRecord::default()
+        };
+        let host = Host { name: "p1".into(), task: Some(task), ..Host::default() };
+        let hosts = vec![host];
+        tasks(&StatusReply { hosts, ..StatusReply::default() }).join("\n")
+    };
+    let end = |exit, detail: &str| Some(TaskEnd { exit, detail: detail.into() });
+    assert!(told(None).starts_with("task on p1: backup run db by ann"), "{}", told(None));
+    assert!(told(None).ends_with("not ended yet"));
+    assert_eq!(told(end(0, "")), "");
+    assert!(told(end(1, "the operator left")).ends_with("code 1: the operator left"));
+    assert!(told(end(3, "")).ends_with("FAILED with exit code 3"));
+}
