@@ -268,11 +268,13 @@ fn enrol(file: &Path, token: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether the certificate speaks for the host that agent.toml names.
-fn check_identity(config: &Config, trust: &Trust) -> anyhow::Result<()> {
+/// The credentials, which must speak for the host that agent.toml names.
+fn credentials(config: &Config) -> anyhow::Result<Trust> {
+    let trust =
+        Trust::load(config.pki()).map_err(|error| anyhow::anyhow!("{}", certs::explain(&error)))?;
     let identity = trust.identity();
     if identity.role().kind() == RoleKind::Agent && identity.name() == config.host.as_str() {
-        return Ok(());
+        return Ok(trust);
     }
     bail!(
         "the certificate in {} is of {identity}, and agent.toml says host = \"{}\"; \
@@ -285,9 +287,7 @@ fn check_identity(config: &Config, trust: &Trust) -> anyhow::Result<()> {
 fn run(file: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(file)?;
     let _lock = StateLock::acquire(&config.state_dir, "understudy-agent")?;
-    let trust =
-        Trust::load(config.pki()).map_err(|error| anyhow::anyhow!("{}", certs::explain(&error)))?;
-    check_identity(&config, &trust)?;
+    let trust = credentials(&config)?;
     let (ledger, failure) = Ledger::open(&config.state_dir)?;
     let fixed = config.coordinators.is_some();
     let list = match &config.coordinators {

@@ -248,7 +248,9 @@ fn restored(
     let Some((program, arguments)) = source.check.split_first() else {
         return Err(VerifyError::NoCheck { source_name: name() });
     };
-    let scratch = config.state_dir.join("backup").join(format!("scratch-{}", source.name));
+    let room = config.state_dir.join("backup");
+    durable::create_private_dir(&room)?;
+    let scratch = room.join(format!("scratch-{}", source.name));
     let failed = |error| VerifyError::Scratch { path: scratch.clone(), source: error };
     remove(&scratch).map_err(failed)?;
     durable::create_private_dir(&scratch)?;

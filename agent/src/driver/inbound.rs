@@ -69,7 +69,8 @@ impl Driver {
             let expected = assigned.active.as_ref() == Some(&assigned.site);
             self.probes.expect(&assigned.group, expected);
             group.barrier.assigned(&assigned);
-            group.assignment = Some(assigned);
+            let before = group.assignment.take();
+            group.assignment = Some(assigned.with_addresses_of(before.as_ref()));
             self.others_changed = true;
         }
         self.beat.every(self.groups.values().filter_map(|group| group.assignment.as_ref()));

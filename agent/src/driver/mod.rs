@@ -271,14 +271,8 @@ impl Driver {
         let (answers, answered) = mpsc::channel(ANSWERS_MAX);
         let others = Others::new(setup.trust.clone(), answers);
         let (address, asked) = setup.peer.map(|desk| (desk.address, desk.asked)).unzip();
-        let caller = Caller {
-            host: host.clone(),
-            boot,
-            trust: setup.trust,
-            tasks: setup.tasks,
-            heartbeat: newest,
-            heard: heard_in,
-        };
+        let (trust, tasks, own) = (setup.trust, setup.tasks, host.clone());
+        let caller = Caller { host: own, boot, trust, tasks, heartbeat: newest, heard: heard_in };
         let peers =
             Peers::new(caller, &setup.state_dir, setup.coordinators, setup.coordinators_fixed);
         let sources = Sources {
@@ -294,14 +288,15 @@ impl Driver {
             failure: setup.failure,
             shutdown: setup.shutdown,
         };
-        let groups = setup.groups.into_iter().map(|name| {
+        let mut groups = BTreeMap::new();
+        for name in setup.groups {
             let (memory, gate) = (setup.ledger.memory(), setup.gate.clone());
             let mut group = Group::new(name.clone(), host.clone(), memory, gate, now);
             group.marks = marks(&probes, &name);
-            (name, group)
-        });
+            groups.insert(name, group);
+        }
         let driver = Self {
-            groups: groups.collect(),
+            groups,
             host,
             boot,
             random,

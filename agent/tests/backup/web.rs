@@ -90,6 +90,10 @@ fn configure(bench: &Bench, place: &str) {
 fn serves(bench: &Bench) {
     bench.ok(&["init"]);
     assert!(bench.ok(&["init", "files"]).contains("was there"));
+    for ours in ["state/backup", "state/backup/repository-far"] {
+        let mode = fs::metadata(bench.path(ours)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{ours} is open to others");
+    }
     tree::odd(&bench.path("live"), is_root());
     let lines = tree::lines(&bench.path("live"));
     bench.ok(&["run"]);
@@ -249,8 +253,8 @@ fn a_rest_server_is_a_repository() {
     let beside = bench.run(&["run"]);
     assert!(beside.code == Some(1) && beside.err.contains("restic unlock"), "{beside:?}");
     fs::remove_file(lock).unwrap();
-    closed(&bench, "rest.key", "another");
+    closed(&bench, "rest.key", "wrong-word");
     let refused = bench.run(&["run"]);
     assert!(refused.code == Some(1) && refused.err.contains("401"), "{refused:?}");
-    assert!(!refused.err.contains("another"), "{refused:?}");
+    assert!(!refused.err.contains("wrong-word"), "{refused:?}");
 }

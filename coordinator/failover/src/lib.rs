@@ -56,12 +56,12 @@ pub use hook::{FenceHook, FenceOrder, HookVerdict};
 pub use incident::{Cause, Incident, IncidentState, TimelineEntry};
 pub use lookout::Lookout;
 pub use outbox::{ChannelDelivery, ChannelState, Notification};
-pub use plan::{Plan, PlanKind, PlanState, Step, StepKind, StepState};
+pub use plan::{Plan, PlanDraft, PlanKind, PlanState, Step, StepKind, StepState};
 pub use policy::{
     Bound, GroupSpec, Minimums, OnFeedSilent, OnServiceFailed, ServiceSpec, SiteSpec, SpecFault,
     Timing,
 };
-pub use record::{PlanDraft, Position, Record, StepResult};
+pub use record::{Position, Record, StepResult};
 pub use report::{Phases, Report};
 pub use request::{PlanPreview, PlanRequest, Refused, Request};
 pub use sight::{

@@ -2,10 +2,13 @@
 //!
 //! A plan is data in the journal; `runner` moves it.
 
+mod draft;
+
+pub use draft::PlanDraft;
+
 use crate::{
     fence::{FenceProof, ProofLevel},
     policy::GroupSpec,
-    record::PlanDraft,
 };
 use alloc::{format, string::String, vec, vec::Vec};
 use core::fmt;

@@ -218,6 +218,23 @@ pub struct GroupAssignment {
     pub failsafe: Option<Vec<PeerAddress>>,
 }
 
+impl GroupAssignment {
+    /// This one, with the addresses that it lacks as `before` had them for the same
+    /// epoch: a leader that was elected a moment ago may not have heard the other
+    /// hosts yet. Who answers there must still show who it is.
+    #[must_use]
+    pub fn with_addresses_of(mut self, before: Option<&Self>) -> Self {
+        let known = before.filter(|before| before.epoch == self.epoch);
+        let known = known.and_then(|before| before.failsafe.as_deref()).unwrap_or_default();
+        for peer in self.failsafe.iter_mut().flatten().filter(|peer| peer.address.is_empty()) {
+            if let Some(same) = known.iter().find(|same| same.host == peer.host) {
+                peer.address.clone_from(&same.address);
+            }
+        }
+        self
+    }
+}
+
 /// Where another agent is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerAddress {
@@ -225,4 +242,36 @@ pub struct PeerAddress {
     pub host: HostId,
     /// "host:port"; empty when it is not known, and then it cannot promise.
     pub address: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(epoch: u64, peers: &[(&str, &str)]) -> GroupAssignment {
+        let peer = |(host, address): &(&str, &str)| PeerAddress {
+            host: HostId::new(*host).unwrap(),
+            address: (*address).into(),
+        };
+        GroupAssignment {
+            group: GroupId::new("fx").unwrap(),
+            site: SiteId::new("primary").unwrap(),
+            active: None,
+            epoch: Epoch(epoch),
+            lease: Millis(2000),
+            fencing: false,
+            failsafe: Some(peers.iter().map(peer).collect()),
+        }
+    }
+
+    #[test]
+    fn a6_an_address_that_a_new_leader_does_not_know_yet_stays_within_its_epoch() {
+        let before = assigned(3, &[("s1", "10.0.0.2:7444"), ("s2", "10.0.0.3:7444")]);
+        let news = assigned(3, &[("s1", ""), ("s2", "10.0.0.9:7444"), ("s3", "")]);
+        let whole = [("s1", "10.0.0.2:7444"), ("s2", "10.0.0.9:7444"), ("s3", "")];
+        assert_eq!(news.clone().with_addresses_of(Some(&before)), assigned(3, &whole));
+        let older = GroupAssignment { epoch: Epoch(2), ..before };
+        assert_eq!(news.clone().with_addresses_of(Some(&older)), news);
+        assert_eq!(news.clone().with_addresses_of(None), news);
+    }
 }

@@ -7,6 +7,7 @@
 
 mod agent;
 mod control;
+mod error;
 mod key;
 mod local;
 mod password;
@@ -18,14 +19,12 @@ mod verified;
 mod web;
 
 pub(crate) use control::Control;
+pub use error::RepositoryError;
 pub use password::PasswordError;
 pub use verified::{Level, Verified};
 
 use crate::config::{Config, RepositoryConfig};
-use daemon::{
-    durable::DurableError,
-    lock::{LockError, StateLock},
-};
+use daemon::{durable::DurableError, lock::StateLock};
 use local::Local;
 pub use local::OWN;
 use place::{Alone, Place};
@@ -49,92 +48,6 @@ const TAG_SOURCE: &str = "source=";
 
 /// `restic` renews its locks every five minutes and calls them stale after thirty.
 const RESTIC_LOCK_STALE: Duration = Duration::from_secs(30 * 60);
-
-/// Why a repository cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RepositoryError {
-    /// There is none.
-    #[error("there is no repository at {place}; for a new one: understudy-agent backup init")]
-    Missing {
-        /// Where it should be.
-        place: String,
-    },
-    /// The password does not open it.
-    #[error(
-        "the password in {} does not open the repository at {place}; find the file that belongs \
-         to it", password_file.display()
-    )]
-    WrongPassword {
-        /// The repository.
-        place: String,
-        /// The file.
-        password_file: PathBuf,
-    },
-    /// `restic` works on it.
-    #[error(
-        "the restic program is working on {place} ({lock} may still be held); wait for it, or, \
-         if it is gone, run `restic unlock`"
-    )]
-    Restic {
-        /// The repository.
-        place: String,
-        /// The lock's file.
-        lock: String,
-    },
-    /// Another of our commands works on it.
-    #[error("the repository at {}: {source}", path.display())]
-    Lock {
-        /// The repository.
-        path: PathBuf,
-        /// Who has it.
-        source: LockError,
-    },
-    /// Its directory cannot be used.
-    #[error("the repository at {}: {source}", path.display())]
-    Directory {
-        /// The repository.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another place than a directory did not do what it was asked for.
-    #[error("the repository at {place}: {words}")]
-    Place {
-        /// The repository.
-        place: String,
-        /// Its words.
-        words: String,
-    },
-    /// As before, in the middle of something.
-    #[error("the repository: {0}")]
-    Cut(String),
-    /// The password.
-    #[error(transparent)]
-    Password(#[from] PasswordError),
-    /// The library's own words.
-    #[error("{doing}: {words}")]
-    Library {
-        /// What was being done.
-        doing: &'static str,
-        /// The library's words, on one line.
-        words: String,
-    },
-    /// A record beside the snapshots.
-    #[error(transparent)]
-    Durable(#[from] DurableError),
-}
-
-impl From<RemoteError> for RepositoryError {
-    fn from(error: RemoteError) -> Self {
-        Self::Cut(error.to_string())
-    }
-}
-
-impl RepositoryError {
-    pub(crate) fn library(doing: &'static str) -> impl Fn(Box<RusticError>) -> Self {
-        move |error| Self::Library { doing, words: words(&error) }
-    }
-}
 
 /// The library's words without its advice to report a bug.
 pub(crate) fn words(error: &RusticError) -> String {
@@ -213,7 +126,7 @@ pub(crate) fn init(all: &Config, config: &RepositoryConfig) -> Result<Made, Repo
     Ok(Made { password, repository: true })
 }
 
-/// Makes an empty directory that only we read.
+/// Makes an empty directory that only we read, two below the state directory.
 fn fresh(directory: &Path) -> Result<(), RepositoryError> {
     let failed = |source| RepositoryError::Directory { path: directory.into(), source };
     match std::fs::remove_dir_all(directory) {
@@ -221,8 +134,11 @@ fn fresh(directory: &Path) -> Result<(), RepositoryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    Ok(daemon::durable::create_private_dir(directory)?)
+    let above: Vec<&Path> = directory.ancestors().take(3).collect();
+    for one in above.into_iter().rev() {
+        daemon::durable::create_private_dir(one)?;
+    }
+    Ok(())
 }
 
 /// The runtime of what talks with another place.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::config::{Config, RepositoryConfig, Target};
 use daemon::{
-    durable::DurableError,
+    durable::{DurableError, create_private_dir},
     lock::{LockError, StateLock},
 };
 use model::CopyKind;
@@ -122,6 +122,9 @@ impl Place {
                 Ok(Some(Alone::There))
             }
             Self::Remote { remote, own, .. } => {
+                if let Some(above) = own.parent() {
+                    create_private_dir(above)?;
+                }
                 let lock = StateLock::acquire(own, "understudy-agent backup")
                     .map_err(|source| RepositoryError::Lock { path: own.clone(), source })?;
                 remote.hold()?;

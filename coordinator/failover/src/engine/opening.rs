@@ -6,8 +6,8 @@ use crate::{
     effect::Effect,
     event::Now,
     incident::Cause,
-    plan,
-    record::{PlanDraft, Record},
+    plan::{self, PlanDraft},
+    record::Record,
     sight::Sight,
     state::Group,
 };

@@ -1,8 +1,6 @@
 //! One record into the state: the dispatch, policies, holds and the outbox.
 
-use super::{
-    Applied, CONSIDERED_MAX, Certificate, Considered, Group, Hold, NO_INCIDENT, State, stops::Aim,
-};
+use super::{Applied, CONSIDERED_MAX, Considered, Group, Hold, NO_INCIDENT, State, stops::Aim};
 use crate::{
     decision::{self, Decision, Reason},
     incident::Cause,
@@ -74,15 +72,7 @@ impl State {
             }
             Record::TokenCreated { .. } => self.apply_token_created(record),
             Record::TokenRedeemed { .. } => self.apply_token_redeemed(record),
-            Record::CertificateNoted { serial, identity, issued, not_after, .. } => {
-                let certificate = Certificate {
-                    identity: identity.clone(),
-                    issued: *issued,
-                    not_after: *not_after,
-                };
-                self.certificates.insert(serial.clone(), certificate);
-                Applied::Done
-            }
+            Record::CertificateNoted { .. } => self.apply_certificate_noted(record),
             Record::CertificateRevoked { serial, reason, .. } => {
                 self.revoked.insert(serial.clone(), reason.clone());
                 Applied::Done

@@ -3,7 +3,7 @@
 use super::{Applied, NO_INCIDENT, State, apply::ignored};
 use crate::{
     approval::{Approval, ApprovalId},
-    record::PlanDraft,
+    plan::PlanDraft,
     request::PlanRequest,
 };
 use alloc::{

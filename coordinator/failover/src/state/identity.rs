@@ -27,6 +27,15 @@ impl State {
         Applied::Done
     }
 
+    pub(super) fn apply_certificate_noted(&mut self, record: &Record) -> Applied {
+        let Record::CertificateNoted { serial, identity, issued, not_after, .. } = record else {
+            return ignored("not a certificate");
+        };
+        let (identity, issued, not_after) = (identity.clone(), *issued, *not_after);
+        self.certificates.insert(serial.clone(), Certificate { identity, issued, not_after });
+        Applied::Done
+    }
+
     pub(super) fn apply_token_redeemed(&mut self, record: &Record) -> Applied {
         let Record::TokenRedeemed { token, key_sha256, serial, identity, not_after, at } = record
         else {

@@ -5,9 +5,9 @@ use crate::{
     failsafe,
     fence::FenceProof,
     incident::{Cause, Incident, IncidentState, TimelineEntry},
-    plan::{Plan, PlanKind, PlanState, StepKind, StepState},
+    plan::{Plan, PlanDraft, PlanKind, PlanState, StepKind, StepState},
     policy::GroupSpec,
-    record::{PlanDraft, Record, StepResult},
+    record::{Record, StepResult},
     report::Report,
     sight::Sight,
 };
