@@ -253,13 +253,14 @@ pub(crate) fn group() -> GroupId {
     GroupId::new("fx").unwrap()
 }
 
-/// Polls until there is something, for at most ten seconds.
+/// Polls until there is something, for at most a minute: what a backup's process
+/// does at the lowest priority waits for every test beside it.
 pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if let Some(found) = look() {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited ten seconds for {what}");
+    panic!("waited a minute for {what}");
 }
