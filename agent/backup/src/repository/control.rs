@@ -5,6 +5,7 @@
 //! the backend refuses the snapshot's own write while there is one: a half copy
 //! never becomes a snapshot, whatever is killed and whenever.
 
+use rustic_core::{ErrorKind, FileType, RusticError, RusticResult};
 use std::sync::{
     Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
@@ -36,6 +37,18 @@ impl Control {
     /// How many faults there were.
     pub(crate) fn faults(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
+    }
+
+    /// Refuses a snapshot of what could not be read or written wholly: every backend
+    /// asks before it writes a file.
+    pub(crate) fn admits(&self, tpe: FileType) -> RusticResult<()> {
+        if tpe == FileType::Snapshot && self.faults() > 0 {
+            return Err(RusticError::new(
+                ErrorKind::InputOutput,
+                "no snapshot is made of what could not be read or written wholly",
+            ));
+        }
+        Ok(())
     }
 
     /// The first of them.

@@ -184,12 +184,7 @@ impl WriteBackend for Local {
         _cacheable: bool,
         content: BytesList,
     ) -> RusticResult<()> {
-        if tpe == FileType::Snapshot && self.control.faults() > 0 {
-            return Err(RusticError::new(
-                ErrorKind::InputOutput,
-                "no snapshot is made of what could not be read or written wholly",
-            ));
-        }
+        self.control.admits(tpe)?;
         let path = self.path(tpe, id);
         self.put(&path, id, &content).map_err(|error| {
             self.control.fault(format!("cannot write {}: {error}", path.display()));

@@ -157,12 +157,7 @@ impl WriteBackend for Through {
         _cacheable: bool,
         content: BytesList,
     ) -> RusticResult<()> {
-        if tpe == FileType::Snapshot && self.control.faults() > 0 {
-            return Err(RusticError::new(
-                ErrorKind::InputOutput,
-                "no snapshot is made of what could not be read or written wholly",
-            ));
-        }
+        self.control.admits(tpe)?;
         self.remote.write(&name(tpe, id)?, content.slice()).map_err(|error| {
             self.control.fault(error.to_string());
             self.failed(error)
